@@ -1,0 +1,77 @@
+#include "op_util.h"
+
+#include <stdio.h>
+#include <string.h>
+
+op_shape_text op_shape(ir_type type) {
+    op_shape_text t;
+    int n = snprintf(t.text, sizeof t.text, "(");
+    for (int d = 0; d < type.rank; d++)
+        n += snprintf(t.text + n, sizeof t.text - (size_t)n, "%s%lld", d ? "," : "",
+                      (long long)type.dim[d]);
+    snprintf(t.text + n, sizeof t.text - (size_t)n, ")");
+    return t;
+}
+
+int64_t op_span(ir_type type, int from, int to) {
+    int64_t n = 1;
+    for (int d = from; d < to; d++) n *= type.dim[d];
+    return n;
+}
+
+bool op_broadcast(ir_type a, ir_type b, ir_type *out) {
+    *out = a.rank >= b.rank ? a : b;
+    for (int d = 0; d < out->rank; d++) {
+        int i = d - (out->rank - a.rank), j = d - (out->rank - b.rank);
+        int64_t x = i < 0 ? 1 : a.dim[i], y = j < 0 ? 1 : b.dim[j];
+        if (x != y && x != 1 && y != 1) return false;
+        out->dim[d] = x == 1 ? y : x;
+    }
+    return true;
+}
+
+bool op_pointwise_shape(const ir_shape_args *args, ir_type *out) {
+    *out = args->type[0];
+    for (int i = 1; i < args->count; i++) {
+        ir_type wider;
+        if (!op_broadcast(*out, args->type[i], &wider))
+            return ir_shape_error(args, "shapes %s and %s do not broadcast", op_shape(*out).text,
+                                  op_shape(args->type[i]).text);
+        *out = wider;
+    }
+    for (int i = 0; i < args->count; i++) {
+        if (args->type[i].dtype != IR_F32 && args->type[i].rank > 0)
+            return ir_shape_error(args, "operand %d is %s, expected f32", i,
+                                  ir_dtype_name(args->type[i].dtype));
+        if (args->type[i].sparsity.kept) out->sparsity = args->type[i].sparsity;
+    }
+    out->dtype = IR_F32;
+    return true;
+}
+
+void op_strides(ir_type type, ir_type out, int64_t *stride) {
+    int64_t next = 1;
+    for (int d = out.rank - 1; d >= 0; d--) {
+        int own = d - (out.rank - type.rank);
+        stride[d] = own < 0 || type.dim[own] == 1 ? 0 : next;
+        if (own >= 0) next *= type.dim[own];
+    }
+}
+
+void op_pointwise_eval(const ir_eval_args *args, op_scalar *scalar) {
+    ir_type out = args->node->type;
+    int64_t stride[IR_MAX_OPERANDS][IR_MAX_RANK], at[IR_MAX_OPERANDS] = {0};
+    int64_t index[IR_MAX_RANK] = {0}, n = ir_type_elements(out);
+    for (int o = 0; o < args->count; o++) op_strides(args->type[o], out, stride[o]);
+    for (int64_t i = 0; i < n; i++) {
+        double x[IR_MAX_OPERANDS];
+        for (int o = 0; o < args->count; o++) x[o] = args->in[o][at[o]];
+        args->out[i] = scalar(args, x);
+        for (int d = out.rank - 1; d >= 0; d--) {
+            for (int o = 0; o < args->count; o++) at[o] += stride[o][d];
+            if (++index[d] < out.dim[d]) break;
+            for (int o = 0; o < args->count; o++) at[o] -= stride[o][d] * out.dim[d];
+            index[d] = 0;
+        }
+    }
+}

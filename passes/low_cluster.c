@@ -1,0 +1,231 @@
+/* Clusters and the fusion rules that grow them.
+ *
+ * requires     root, users, result of the low_state
+ * establishes  every node that computes something is in exactly one cluster; the graph of clusters
+ *              has no cycle
+ */
+#include "lowering.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool low_is(const low_state *low, int32_t node, unsigned traits) {
+    return (ir_op_get(low->graph->nodes[node].op)->traits & traits) != 0;
+}
+
+int32_t low_root(const low_state *low, ir_value value) { return low->root[value.id]; }
+
+static bool computes(const ir_node *node) {
+    return ir_op_get(node->op)->kind != IR_SOURCE && node->op != IR_OP_reshape;
+}
+
+void low_make_clusters(low_state *low) {
+    const ir_graph *graph = low->graph;
+    low->clusters = ir_arena_alloc(low->scratch, (graph->count + 1) * sizeof *low->clusters);
+    low->cluster_of = ir_arena_alloc(low->scratch, (graph->count + 1) * sizeof(int32_t));
+    for (size_t i = 0; i < graph->count; i++) {
+        low->cluster_of[i] = -1;
+        if (!low->live[i] || !computes(&graph->nodes[i])) continue;
+        low_cluster *c = &low->clusters[low->cluster_count];
+        *IR_PUSH(low->scratch, c->member, c->count, c->capacity) = (int32_t)i;
+        c->alive = true;
+        c->anchor = low_is(low, (int32_t)i, IR_POINTWISE | IR_REDUCES) ? -1 : (int32_t)i;
+        low->cluster_of[i] = (int32_t)low->cluster_count++;
+    }
+}
+
+/* Walks the graph of clusters from `at`; true if `goal` is reached. */
+static bool reaches(const low_state *low, int32_t at, int32_t goal, uint8_t *seen) {
+    if (at == goal) return true;
+    if (seen[at]) return false;
+    seen[at] = 1;
+    const low_cluster *c = &low->clusters[at];
+    for (size_t i = 0; i < c->count; i++) {
+        int32_t node = c->member[i];
+        for (size_t u = 0; u < low->user_count[node]; u++) {
+            int32_t next = low->cluster_of[low->users[node][u]];
+            if (next >= 0 && next != at && reaches(low, next, goal, seen)) return true;
+        }
+    }
+    return false;
+}
+
+/* A path from `into` to `from` other than the direct edge would become a cycle. */
+static bool would_cycle(const low_state *low, int32_t into, int32_t from) {
+    uint8_t *seen = ir_arena_alloc(low->scratch, low->cluster_count);
+    seen[into] = 1;
+    const low_cluster *c = &low->clusters[into];
+    for (size_t i = 0; i < c->count; i++) {
+        int32_t node = c->member[i];
+        for (size_t u = 0; u < low->user_count[node]; u++) {
+            int32_t next = low->cluster_of[low->users[node][u]];
+            if (next < 0 || next == into || next == from) continue;
+            if (reaches(low, next, from, seen)) return true;
+        }
+    }
+    return false;
+}
+
+static int ascending(const void *a, const void *b) {
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+bool low_try_merge(low_state *low, int32_t into, int32_t from) {
+    low_cluster *a = &low->clusters[into], *b = &low->clusters[from];
+    if (into == from || (a->anchor >= 0 && b->anchor >= 0)) return false;
+    if (would_cycle(low, into, from)) return false;
+    for (size_t i = 0; i < b->count; i++) {
+        *IR_PUSH(low->scratch, a->member, a->count, a->capacity) = b->member[i];
+        low->cluster_of[b->member[i]] = into;
+    }
+    qsort(a->member, a->count, sizeof *a->member, ascending);
+    if (b->anchor >= 0) a->anchor = b->anchor;
+    b->alive = false;
+    return true;
+}
+
+bool low_stored(const low_state *low, int32_t node) {
+    if (low->result[node]) return true;
+    for (size_t u = 0; u < low->user_count[node]; u++)
+        if (low->cluster_of[low->users[node][u]] != low->cluster_of[node]) return true;
+    return false;
+}
+
+ir_type low_domain(const low_state *low, const low_cluster *cluster) {
+    const ir_graph *graph = low->graph;
+    if (cluster->anchor >= 0) return graph->nodes[cluster->anchor].type;
+    for (size_t i = 0; i < cluster->count; i++) {
+        const ir_node *node = &graph->nodes[cluster->member[i]];
+        if (low_is(low, cluster->member[i], IR_REDUCES))
+            return ir_type_of(graph, node->operand[0]);
+    }
+    return graph->nodes[cluster->member[0]].type;
+}
+
+/* The anchor's whole result tile exists at once, with the columns of its last dimension. */
+static bool takes_epilogue(const low_state *low, const low_cluster *cluster) {
+    if (cluster->anchor < 0) return false;
+    const ir_node *node = &low->graph->nodes[cluster->anchor];
+    if (low_is(low, cluster->anchor, IR_PRODUCT)) return true;
+    return low_is(low, cluster->anchor, IR_ROWS) &&
+           ir_type_same_shape(node->type, ir_type_of(low->graph, node->operand[0]));
+}
+
+static bool lone_pointwise(const low_state *low, int32_t node) {
+    int32_t c = low->cluster_of[node];
+    return c >= 0 && low->clusters[c].count == 1 && low_is(low, node, IR_POINTWISE);
+}
+
+/* Merges lone pointwise users of the cluster's members into it, as long as any can be. */
+static void absorb_users(low_state *low, int32_t id) {
+    low_cluster *c = &low->clusters[id];
+    ir_type domain = low_domain(low, c);
+    for (size_t i = 0; i < c->count; i++) {
+        int32_t node = c->member[i];
+        if (low_is(low, node, IR_REDUCES)) continue;
+        for (size_t u = 0; u < low->user_count[node]; u++) {
+            int32_t user = low->users[node][u];
+            if (!lone_pointwise(low, user)) continue;
+            if (!ir_type_same_shape(low->graph->nodes[user].type, domain)) continue;
+            if (low_try_merge(low, id, low->cluster_of[user])) i = (size_t)-1;
+            if (i == (size_t)-1) break;
+        }
+    }
+}
+
+void pass_lower_fuse_epilogue(low_state *low) {
+    for (size_t c = low->cluster_count; c-- > 0;)
+        if (low->clusters[c].alive && takes_epilogue(low, &low->clusters[c]))
+            absorb_users(low, (int32_t)c);
+}
+
+void pass_lower_fuse_pointwise(low_state *low) {
+    for (size_t c = 0; c < low->cluster_count; c++) {
+        low_cluster *cluster = &low->clusters[c];
+        if (cluster->alive && cluster->anchor < 0 && low_is(low, cluster->member[0], IR_POINTWISE))
+            absorb_users(low, (int32_t)c);
+    }
+}
+
+/* Sums a product's kernel can carry along its row loop: over the dimensions its rows run over. */
+static bool sums_rows_of_anchor(const low_state *low, const low_cluster *cluster,
+                                const ir_node *sum) {
+    if (!low_is(low, cluster->anchor, IR_PRODUCT)) return false;
+    ir_type domain = low_domain(low, cluster);
+    const ir_ints *axes = &sum->attrs.axes;
+    int first = domain.rank >= 3 ? 1 : 0, last = domain.rank - 2;
+    if (axes->count != last - first + 1) return false;
+    for (int i = 0; i < axes->count; i++)
+        if (axes->item[i] != first + i) return false;
+    return true;
+}
+
+/* A map kernel carries sums of one set of axes. */
+static bool sums_like_others(const low_state *low, const low_cluster *cluster,
+                             const ir_node *sum) {
+    for (size_t i = 0; i < cluster->count; i++) {
+        const ir_node *node = &low->graph->nodes[cluster->member[i]];
+        if (!low_is(low, cluster->member[i], IR_REDUCES)) continue;
+        if (memcmp(&node->attrs.axes, &sum->attrs.axes, sizeof sum->attrs.axes) != 0) return false;
+    }
+    return true;
+}
+
+static int sums_in(const low_state *low, const low_cluster *cluster) {
+    int count = 0;
+    for (size_t i = 0; i < cluster->count; i++)
+        count += low_is(low, cluster->member[i], IR_REDUCES);
+    return count;
+}
+
+void pass_lower_fuse_sums(low_state *low) {
+    const ir_graph *graph = low->graph;
+    for (size_t i = 0; i < graph->count; i++) {
+        if (!low->live[i] || !low_is(low, (int32_t)i, IR_REDUCES)) continue;
+        const ir_node *sum = &graph->nodes[i];
+        int32_t from = low->cluster_of[i];
+        int32_t source = low_root(low, sum->operand[0]);
+        int32_t into = low->cluster_of[source];
+        if (into < 0 || source != (int32_t)sum->operand[0].id || low->clusters[from].count != 1)
+            continue;
+        const low_cluster *c = &low->clusters[into];
+        if (low_is(low, source, IR_REDUCES) || sums_in(low, c) >= 4) continue;
+        if (!ir_type_same_shape(low_domain(low, c), graph->nodes[source].type)) continue;
+        bool fits = c->anchor >= 0 ? sums_rows_of_anchor(low, c, sum)
+                                   : sums_like_others(low, c, sum);
+        if (fits) low_try_merge(low, into, from);
+    }
+}
+
+/* A chain of cheap pointwise nodes that only one weight gradient reads, column by column. */
+static bool cheap_operand(const low_state *low, const low_cluster *c, int32_t reader) {
+    if (c->anchor >= 0 || c->count > 3) return false;
+    for (size_t i = 0; i < c->count; i++) {
+        int32_t node = c->member[i];
+        if (!low_is(low, node, IR_POINTWISE) || low->result[node]) return false;
+        ir_op op = low->graph->nodes[node].op;
+        if (op != IR_OP_add && op != IR_OP_mul && op != IR_OP_scale) return false;
+        for (size_t u = 0; u < low->user_count[node]; u++) {
+            int32_t user = low->users[node][u];
+            if (user != reader && low->cluster_of[user] != low->cluster_of[node]) return false;
+        }
+    }
+    return true;
+}
+
+void pass_lower_fuse_operand(low_state *low) {
+    for (size_t i = 0; i < low->cluster_count; i++) {
+        low_cluster *c = &low->clusters[i];
+        if (!c->alive || c->anchor < 0 || low->graph->nodes[c->anchor].op != IR_OP_matmul_tn)
+            continue;
+        const ir_node *node = &low->graph->nodes[c->anchor];
+        int32_t x = low_root(low, node->operand[1]);
+        int32_t feeds = low->cluster_of[x];
+        bool same_shape = ir_type_same_shape(low->graph->nodes[x].type,
+                                             ir_type_of(low->graph, node->operand[1]));
+        if (feeds < 0 || !same_shape || x == low_root(low, node->operand[0])) continue;
+        if (cheap_operand(low, &low->clusters[feeds], c->anchor))
+            low_try_merge(low, feeds, (int32_t)i);
+    }
+}

@@ -1,0 +1,335 @@
+/* Lowering, from graph to plan, as one straight list. */
+#include "lowering.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct { const char *name, *doc; } lower_passes[] = {
+#define FUSE(name, doc) {#name, doc},
+#define CHOICE(name, doc) {#name, doc},
+#include "lower_passes.def"
+#undef FUSE
+#undef CHOICE
+};
+
+size_t pass_lower_pass_count(void) { return sizeof lower_passes / sizeof *lower_passes; }
+const char *pass_lower_pass_name(size_t index) { return lower_passes[index].name; }
+const char *pass_lower_pass_doc(size_t index) { return lower_passes[index].doc; }
+
+static bool enabled(const pass_lower_options *options, const char *pass) {
+    for (const char *const *name = options->disabled; name && *name; name++)
+        if (strcmp(*name, pass) == 0) return false;
+    return true;
+}
+
+bool low_enabled(const low_state *low, const char *pass) { return enabled(low->options, pass); }
+
+static void find_roots_and_users(low_state *low) {
+    const ir_graph *g = low->graph;
+    low->root = ir_arena_alloc(low->scratch, (g->count + 1) * sizeof(int32_t));
+    low->users = ir_arena_alloc(low->scratch, (g->count + 1) * sizeof(int32_t *));
+    low->user_count = ir_arena_alloc(low->scratch, (g->count + 1) * sizeof(size_t));
+    size_t *room = ir_arena_alloc(low->scratch, (g->count + 1) * sizeof(size_t));
+    for (size_t i = 0; i < g->count; i++) {
+        const ir_node *node = &g->nodes[i];
+        low->root[i] = node->op == IR_OP_reshape ? low->root[node->operand[0].id] : (int32_t)i;
+        if (node->op == IR_OP_reshape || !low->live[i]) continue;
+        for (int o = 0; o < node->operand_count; o++) {
+            int32_t root = low->root[node->operand[o].id];
+            size_t n = low->user_count[root];
+            if (n && low->users[root][n - 1] == (int32_t)i) continue;
+            *IR_PUSH(low->scratch, low->users[root], low->user_count[root], room[root]) =
+                (int32_t)i;
+        }
+    }
+}
+
+/* What outputs and updates need; folding leaves dead nodes behind. */
+static void find_live(low_state *low) {
+    const ir_graph *g = low->graph;
+    low->live = ir_arena_alloc(low->scratch, g->count + 1);
+    for (size_t i = 0; i < g->output_count; i++) low->live[g->outputs[i].value.id] = true;
+    for (size_t i = 0; i < g->update_count; i++) low->live[g->updates[i].value.id] = true;
+    for (size_t i = g->count; i-- > 0;)
+        for (int o = 0; low->live[i] && o < g->nodes[i].operand_count; o++)
+            low->live[g->nodes[i].operand[o].id] = true;
+}
+
+static void find_fixed_and_results(low_state *low) {
+    const ir_graph *g = low->graph;
+    low->fixed = ir_arena_alloc(low->scratch, g->count + 1);
+    low->result = ir_arena_alloc(low->scratch, g->count + 1);
+    for (size_t i = 0; i < g->count; i++) {
+        const ir_node *node = &g->nodes[i];
+        bool source = ir_op_get(node->op)->kind == IR_SOURCE;
+        bool fixed = source ? node->op == IR_OP_param || node->op == IR_OP_constant : true;
+        for (int o = 0; o < node->operand_count; o++)
+            fixed = fixed && low->fixed[node->operand[o].id];
+        low->fixed[i] = fixed;
+    }
+    for (size_t i = 0; i < g->output_count; i++) low->result[low->root[g->outputs[i].value.id]] = true;
+    for (size_t i = 0; i < g->update_count; i++) low->result[low->root[g->updates[i].value.id]] = true;
+}
+
+int32_t low_new_buffer(low_state *low, const char *name, ir_dtype dtype, ir_type type,
+                       int64_t elements, ir_buffer_class class) {
+    ir_plan *plan = low->plan;
+    ir_buffer *b = IR_PUSH(plan->arena, plan->buffers, plan->buffer_count, plan->buffer_capacity);
+    *b = (ir_buffer){.name = name, .dtype = dtype, .type = type, .class = class,
+                     .bytes = elements * (int64_t)ir_dtype_size(dtype), .index = -1,
+                     .first = -1, .last = -1};
+    return (int32_t)plan->buffer_count - 1;
+}
+
+static const char *keep_name(low_state *low, const char *name) {
+    return ir_arena_strndup(low->plan->arena, name, strlen(name));
+}
+
+/* Buffers of everything the caller or the state holds. */
+static void make_source_buffers(low_state *low) {
+    const ir_graph *g = low->graph;
+    ir_plan *plan = low->plan;
+    int32_t io = 0, scalars[2] = {-1, -1};
+    bool infer = g->kind == IR_KIND_INFER;
+    for (size_t i = 0; i < g->count; i++) {
+        const ir_node *node = &g->nodes[i];
+        int64_t elements = ir_type_elements(node->type);
+        if (node->op == IR_OP_input) {
+            low->buffer[i] = low_new_buffer(low, keep_name(low, node->name), node->type.dtype,
+                                            node->type, elements, IR_BUFFER_INPUT);
+            plan->buffers[low->buffer[i]].index = io++;
+        } else if (node->op == IR_OP_param) {
+            const char *name = keep_name(low, node->name);
+            low->buffer[i] = low_new_buffer(low, name, IR_F32, node->type, elements,
+                                            infer ? IR_BUFFER_WEIGHTS : IR_BUFFER_STATE);
+            ir_weight *w =
+                IR_PUSH(plan->arena, plan->weights, plan->weight_count, plan->weight_capacity);
+            *w = (ir_weight){.name = name, .type = node->type, .offset = plan->weights_elements,
+                             .buffer = low->buffer[i]};
+            plan->buffers[low->buffer[i]].offset = plan->weights_elements * 4;
+            plan->weights_elements += elements;
+        } else if (node->op == IR_OP_state) {
+            low->buffer[i] = low_new_buffer(low, keep_name(low, node->name), IR_F32, node->type,
+                                            elements, IR_BUFFER_STATE);
+        } else if (node->op == IR_OP_lr || node->op == IR_OP_step) {
+            int which = node->op == IR_OP_step;
+            if (scalars[which] < 0) {
+                ir_type type = ir_type_make(which ? IR_I64 : IR_F32, 1, (int64_t[]){which ? 3 : 1});
+                scalars[which] = low_new_buffer(low, which ? "scalars" : "lr", type.dtype, type,
+                                                which ? 3 : 1, IR_BUFFER_SCALARS);
+            }
+            low->buffer[i] = scalars[which];
+        }
+    }
+}
+
+/* A result computed by a kernel is written straight to where the caller or the state wants it. */
+static void make_result_buffers(low_state *low) {
+    const ir_graph *g = low->graph;
+    int32_t io = 0;
+    for (size_t i = 0; i < g->count; i++) io += g->nodes[i].op == IR_OP_input;
+    for (size_t i = 0; i < g->output_count; i++) {
+        int32_t root = low->root[g->outputs[i].value.id];
+        ir_type type = ir_type_of(g, g->outputs[i].value);
+        int32_t b = low_new_buffer(low, keep_name(low, g->outputs[i].name), type.dtype, type,
+                                   ir_type_elements(type), IR_BUFFER_OUTPUT);
+        low->plan->buffers[b].index = io++;
+        if (low->buffer[root] < 0) low->buffer[root] = b;
+    }
+    for (size_t i = 0; i < g->update_count; i++) {
+        int32_t root = low->root[g->updates[i].value.id];
+        if (low->buffer[root] < 0) low->buffer[root] = low->buffer[g->updates[i].target.id];
+    }
+}
+
+static void fill_unit(low_state *low, int32_t dst, double value, low_section section) {
+    ir_buffer *b = &low->plan->buffers[dst];
+    int64_t elements = b->bytes / (int64_t)ir_dtype_size(b->dtype);
+    int64_t step = 4LL * low->machine->lanes;
+    low_context ctx = low_begin(low, NULL, "fill");
+    ctx.section = section;
+    int to = low_buffer_param(&ctx, "out", dst, true, false);
+    int j = kb_loop(&ctx.k, "j", elements, elements < step ? elements : step);
+    low_store_as(&ctx, kb_access(to, kb_plus(kb_affine(0), j, 1), 0, 1), IR_FIXED(1),
+                 IR_STEP_OF(j), kb_constant(&ctx.k, value));
+    kb_end(&ctx.k);
+    low_finish(&ctx);
+}
+
+static void copy_unit(low_state *low, int32_t src, int32_t dst, low_section section) {
+    ir_buffer *b = &low->plan->buffers[dst];
+    int64_t elements = b->bytes / (int64_t)ir_dtype_size(b->dtype);
+    int64_t step = 4LL * low->machine->lanes;
+    low_context ctx = low_begin(low, NULL, "copy");
+    ctx.section = section;
+    int j = kb_loop(&ctx.k, "j", elements, elements < step ? elements : step);
+    int from = low_buffer_param(&ctx, "in", src, false, false);
+    int to = low_buffer_param(&ctx, "out", dst, true, false);
+    ir_affine at = kb_plus(kb_affine(0), j, 1);
+    int v = kb_load(&ctx.k, kb_access(from, at, 0, 1), IR_FIXED(1), IR_STEP_OF(j));
+    kb_store(&ctx.k, kb_access(to, at, 0, 1), v);
+    kb_end(&ctx.k);
+    low_finish(&ctx);
+}
+
+int32_t low_buffer(low_state *low, int32_t root, low_section section) {
+    const ir_node *node = &low->graph->nodes[root];
+    if (node->op == IR_OP_param && low->graph->kind == IR_KIND_INFER && section != LOW_PROLOGUE) {
+        if (low->weight_copy[root] < 0) {
+            low->weight_copy[root] =
+                low_new_buffer(low, keep_name(low, node->name), IR_F32, node->type,
+                               ir_type_elements(node->type), IR_BUFFER_STATE);
+            copy_unit(low, low->buffer[root], low->weight_copy[root], LOW_PROLOGUE);
+        }
+        return low->weight_copy[root];
+    }
+    if (low->buffer[root] < 0) {
+        bool keep = low->fixed[root] && low->graph->kind == IR_KIND_INFER;
+        const char *name = ir_arena_printf(low->plan->arena, "v%d", (int)root);
+        low->buffer[root] =
+            low_new_buffer(low, name, node->type.dtype, node->type, ir_type_elements(node->type),
+                           keep ? IR_BUFFER_STATE : IR_BUFFER_ARENA);
+        if (node->op == IR_OP_constant)
+            fill_unit(low, low->buffer[root], node->attrs.value, keep ? LOW_PROLOGUE : section);
+    }
+    return low->buffer[root];
+}
+
+/* Outputs and updates whose value is a source, or has its home elsewhere, are copied. */
+static void copy_results(low_state *low) {
+    const ir_graph *g = low->graph;
+    for (size_t i = 0; i < low->plan->buffer_count; i++) {
+        if (low->plan->buffers[i].class != IR_BUFFER_OUTPUT) continue;
+        int32_t first = 0;
+        for (size_t n = 0; n < g->count; n++) first += g->nodes[n].op == IR_OP_input;
+        const ir_output *out = &g->outputs[low->plan->buffers[i].index - first];
+        int32_t home = low_buffer(low, low->root[out->value.id], LOW_MAIN);
+        if (home != (int32_t)i) copy_unit(low, home, (int32_t)i, LOW_MAIN);
+    }
+    for (size_t i = 0; i < g->update_count; i++) {
+        int32_t home = low_buffer(low, low->root[g->updates[i].value.id], LOW_MAIN);
+        int32_t target = low->buffer[g->updates[i].target.id];
+        if (home != target) copy_unit(low, home, target, LOW_UPDATE);
+    }
+}
+
+static void tile_cluster(low_state *low, const low_cluster *cluster) {
+    if (cluster->anchor < 0) {
+        low_tile_map(low, cluster);
+        return;
+    }
+    switch (low->graph->nodes[cluster->anchor].op) {
+#define LOW_CASE_NONE(name)
+#define LOW_CASE_POINTWISE(name)
+#define LOW_CASE_REDUCES(name)
+#define LOW_CASE_PRODUCT(name)                                                                     \
+    case IR_OP_##name:                                                                             \
+        if (IR_OP_##name != IR_OP_reshape) pass_tile_##name(low, cluster);                         \
+        break;
+#define LOW_CASE_WEIGHT_PRODUCT(name) LOW_CASE_PRODUCT(name)
+#define LOW_CASE_ROWS(name) LOW_CASE_PRODUCT(name)
+#define LOW_CASE_MOVES(name) LOW_CASE_PRODUCT(name)
+#define LOW_CASE_RANDOM(name) LOW_CASE_PRODUCT(name)
+#define OP(name, kind, operands, attributes, traits, doc) LOW_CASE_##traits(name)
+#include "ops.def"
+#undef OP
+    default: IR_BUG("no tile rule for %s",
+                    ir_op_get(low->graph->nodes[cluster->anchor].op)->name);
+    }
+}
+
+/* A reshape is a name for the memory of its operand. */
+void pass_tile_reshape(low_state *low, const low_cluster *cluster) {
+    IR_BUG("reshape %d of %zu nodes has a cluster", (int)cluster->anchor, low->graph->count);
+}
+
+/* Clusters in an order in which every one follows those it reads. */
+static void tile_in_order(low_state *low, int32_t id, uint8_t *done) {
+    if (id < 0 || done[id]) return;
+    done[id] = 1;
+    const low_cluster *c = &low->clusters[id];
+    for (size_t i = 0; i < c->count; i++) {
+        const ir_node *node = &low->graph->nodes[c->member[i]];
+        for (int o = 0; o < node->operand_count; o++)
+            tile_in_order(low, low->cluster_of[low->root[node->operand[o].id]], done);
+    }
+    tile_cluster(low, c);
+}
+
+static void dump(const low_state *low, const char *pass) {
+    if (!low->options->dump) return;
+    fprintf(low->options->dump, "clusters after %s\n", pass);
+    for (size_t i = 0; i < low->cluster_count; i++) {
+        if (!low->clusters[i].alive) continue;
+        fprintf(low->options->dump, "  %zu:", i);
+        for (size_t m = 0; m < low->clusters[i].count; m++) {
+            int32_t node = low->clusters[i].member[m];
+            fprintf(low->options->dump, " %%%d %s", (int)node,
+                    ir_op_get(low->graph->nodes[node].op)->name);
+        }
+        fprintf(low->options->dump, "\n");
+    }
+}
+
+static void fuse(low_state *low) {
+#define FUSE(name, doc)                                                                            \
+    if (low_enabled(low, #name)) {                                                                 \
+        pass_lower_##name(low);                                                                    \
+        dump(low, #name);                                                                          \
+    }
+#define CHOICE(name, doc)
+#include "lower_passes.def"
+#undef FUSE
+#undef CHOICE
+}
+
+static int64_t batch_of(const ir_graph *g) {
+    for (size_t i = 0; i < g->count; i++)
+        if (g->nodes[i].op == IR_OP_input && g->nodes[i].type.rank > 0) return g->nodes[i].type.dim[0];
+    return 1;
+}
+
+static ir_plan *lower_graph(const ir_graph *graph, const pass_lower_options *options) {
+    low_state low = {.graph = graph, .options = options, .machine = options->machine};
+    low.scratch = ir_arena_new();
+    low.plan = ir_plan_new(graph->name, graph->kind, options->machine);
+    low.plan->batch = low.batch = batch_of(graph);
+    low.plan->workers = options->workers;
+    low.buffer = ir_arena_alloc(low.scratch, (graph->count + 1) * sizeof(int32_t));
+    low.weight_copy = ir_arena_alloc(low.scratch, (graph->count + 1) * sizeof(int32_t));
+    memset(low.buffer, 0xff, (graph->count + 1) * sizeof(int32_t));
+    memset(low.weight_copy, 0xff, (graph->count + 1) * sizeof(int32_t));
+    find_live(&low);
+    find_roots_and_users(&low);
+    find_fixed_and_results(&low);
+    make_source_buffers(&low);
+    make_result_buffers(&low);
+    low_make_clusters(&low);
+    fuse(&low);
+    uint8_t *done = ir_arena_alloc(low.scratch, low.cluster_count + 1);
+    for (size_t i = 0; i < low.cluster_count; i++)
+        if (low.clusters[i].alive) tile_in_order(&low, (int32_t)i, done);
+    copy_results(&low);
+    low_schedule(&low);
+    low_plan_memory(&low);
+    for (size_t i = 0; i < graph->meta_count; i++) {
+        size_t room = low.plan->meta_count;
+        ir_meta *m = IR_PUSH(low.plan->arena, low.plan->metas, low.plan->meta_count, room);
+        *m = (ir_meta){keep_name(&low, graph->metas[i].key), keep_name(&low, graph->metas[i].value)};
+    }
+    ir_plan *plan = low.plan;
+    ir_arena_free(low.scratch);
+    return plan;
+}
+
+ir_plan *pass_lower(const ir_graph *graph, const pass_lower_options *options) {
+    ir_graph *split = low_split_axes(graph);
+    ir_graph *ready = split;
+    if (enabled(options, "fold_scale")) {
+        ready = low_fold_scale(split);
+        ir_graph_free(split);
+    }
+    ir_plan *plan = lower_graph(ready, options);
+    ir_graph_free(ready);
+    return plan;
+}

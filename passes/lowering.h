@@ -1,0 +1,185 @@
+/* Inside lowering: clusters, units and the emission context shared by the tile rules (tile_*.c).
+ *
+ * A unit is one kernel with its arguments, the step between a cluster and a call in a region. Most
+ * clusters give one unit; products give extra ones that pack weights. Units know whether they work
+ * sample by sample (their outermost parallel loop is over the batch and everything batched is
+ * addressed by it): schedule may run such units depth-first.
+ *
+ * The emission context holds the kernel being built and the domain: the shape over which it iterates,
+ * its dimensions merged into groups, an affine index for each group, and which groups run along the
+ * rows and columns of the tile. low_value() gives the tile of a graph value at the current place:
+ * computed in registers if the value belongs to the cluster, loaded otherwise.
+ */
+#ifndef PASS_LOWERING_H
+#define PASS_LOWERING_H
+
+#include "kernel_build.h"
+#include "lower.h"
+
+typedef struct low_cluster {
+    int32_t *member;         /* node ids, ascending */
+    size_t count, capacity;
+    int32_t anchor;          /* the node that is no pointwise op and no sum, or -1 */
+    bool alive;              /* false once merged into another */
+} low_cluster;
+
+typedef enum low_section { LOW_PROLOGUE, LOW_MAIN, LOW_UPDATE } low_section;
+
+typedef struct low_argument {
+    int32_t buffer;
+    int64_t offset;          /* bytes */
+    bool written;
+    bool sliced;             /* addressed by the unit's sample loop, one slice per sample */
+    bool elementwise;        /* read only at the element that is stored at the same place */
+} low_argument;
+
+typedef struct low_unit {
+    ir_kernel kernel;
+    low_argument *arguments; /* one per kernel parameter */
+    size_t argument_count;
+    low_section section;
+    bool sample_local;       /* tasks = batch * q, outermost loop over samples */
+    bool done;               /* scheduled */
+} low_unit;
+
+typedef struct low_pack {    /* a weight packed for a matrix product, made once per value and form */
+    int32_t value;           /* root of the weight */
+    int form;                /* enum in tile_matmul.c */
+    int64_t panel;           /* columns of a panel */
+    int32_t scale;           /* root of the per-sample scale, or -1 */
+    int32_t buffer;
+} low_pack;
+
+typedef struct low_state {
+    const ir_graph *graph;
+    const pass_lower_options *options;
+    const ir_machine *machine;
+    ir_arena *scratch;       /* dies with the lowering */
+    ir_plan *plan;
+    int64_t batch;           /* dimension 0 of the inputs */
+    int32_t *root;           /* per node: the node whose buffer it shares (through reshapes) */
+    int32_t **users;         /* per root: nodes that read it, ascending */
+    size_t *user_count;
+    bool *live;              /* per node: an output or update needs it */
+    bool *fixed;             /* per node: depends on parameters and constants only */
+    bool *result;            /* per root: an output or the value of an update */
+    int32_t *cluster_of;     /* per node: its cluster, or -1 (sources, reshapes) */
+    low_cluster *clusters;
+    size_t cluster_count;
+    int32_t *buffer;         /* per root: its plan buffer, or -1 */
+    int32_t *weight_copy;    /* infer, per param: STATE buffer with its copy, or -1 */
+    low_unit *units;
+    size_t unit_count, unit_capacity;
+    low_pack *packs;
+    size_t pack_count, pack_capacity;
+} low_state;
+
+typedef struct low_context {
+    low_state *low;
+    const low_cluster *cluster;
+    kb_kernel k;
+    low_argument *arguments;
+    size_t argument_count, argument_capacity;
+    int32_t *argument_value; /* root each argument stands for, or -1 */
+    int32_t *memo;           /* per node: statement holding its tile in the current block, or -1 */
+    ir_type domain;
+    int groups;
+    int group_first[IR_MAX_RANK], group_last[IR_MAX_RANK]; /* dimensions of each group */
+    int64_t group_size[IR_MAX_RANK];
+    ir_affine index[IR_MAX_RANK]; /* of each group, at the tile's first element */
+    int row_group, col_group;     /* -1: the tile has one row */
+    ir_extent rows, cols;
+    int sample_loop;              /* loop over samples, or -1 */
+    int section;                  /* low_section if the caller knows it, or -1 */
+    int correction[2];            /* 1 - beta^step of the Adam moments, once low_prelude ran */
+} low_context;
+
+/* fold_scale.c, split_axes.c: graph to graph, before clusters are made */
+ir_graph *low_fold_scale(const ir_graph *graph);
+ir_graph *low_split_axes(const ir_graph *graph);
+
+/* lower.c: shared state */
+bool low_enabled(const low_state *low, const char *pass);
+bool low_is(const low_state *low, int32_t node, unsigned traits);
+int32_t low_root(const low_state *low, ir_value value);
+/* The buffer of a value as read or written by a unit of this section; made on first use. */
+int32_t low_buffer(low_state *low, int32_t root, low_section section);
+int32_t low_new_buffer(low_state *low, const char *name, ir_dtype dtype, ir_type type,
+                       int64_t elements, ir_buffer_class class);
+
+/* low_cluster.c */
+void low_make_clusters(low_state *low);
+/* Whether `from` may be merged into `into` (which feeds it) without making a cycle; merges. */
+bool low_try_merge(low_state *low, int32_t into, int32_t from);
+bool low_stored(const low_state *low, int32_t node); /* read outside its cluster, or a result */
+ir_type low_domain(const low_state *low, const low_cluster *cluster);
+#define FUSE(name, doc) void pass_lower_##name(low_state *low);
+#define CHOICE(name, doc)
+#include "lower_passes.def"
+#undef FUSE
+#undef CHOICE
+
+/* low_emit.c: contexts and values */
+low_context low_begin(low_state *low, const low_cluster *cluster, const char *name);
+/* Ends the kernel and appends the unit. */
+low_unit *low_finish(low_context *ctx);
+/* Sets the groups: one per boundary; `ends` lists each group's last dimension, ascending. */
+void low_set_groups(low_context *ctx, ir_type domain, int count, const int *ends);
+/* Merges as many dimensions as all `types` allow; split[d] forbids merging d with d + 1. */
+void low_collapse(low_context *ctx, ir_type domain, const ir_type *types, size_t count,
+                  const bool *split);
+/* Opens the loops over samples: the unit becomes sample-local. */
+void low_open_samples(low_context *ctx, int group);
+bool low_batched(const low_state *low, ir_value value); /* dimension 0 is the batch */
+int64_t low_stride(const low_context *ctx, ir_type type, int group);
+ir_access low_access(const low_context *ctx, ir_type type, int param);
+int low_param(low_context *ctx, ir_value value, bool written, bool elementwise);
+int low_buffer_param(low_context *ctx, const char *name, int32_t buffer, bool written,
+                     bool sliced);
+int low_value(low_context *ctx, ir_value value);
+int low_value_as(low_context *ctx, ir_value value, ir_type type); /* its shape against the domain */
+void low_bind(low_context *ctx, int32_t node, int stmt); /* the anchor's tile */
+void low_forget(low_context *ctx);                      /* a block ended: forget its tiles */
+/* Stores a tile, broadcast to (rows, cols). */
+void low_store_as(low_context *ctx, ir_access access, ir_extent rows, ir_extent cols, int value);
+/* Stores every stored pointwise member and the anchor if stored. */
+void low_store_members(low_context *ctx);
+/* Column sums of the cluster: begin before the row loop opens its body, add inside, store after. */
+typedef struct low_sums { int count; int32_t node[8]; int carry[8]; } low_sums;
+low_sums low_sums_find(const low_context *ctx);
+void low_sums_begin(low_context *ctx, low_sums *sums, int zero, ir_extent cols);
+void low_sums_add(low_context *ctx, const low_sums *sums);
+void low_sums_store(low_context *ctx, const low_sums *sums);
+
+/* tile_matmul.c: the register tile with the fewest predicted cycles for rows x cols over k */
+typedef struct low_tile { int64_t rows, cols; } low_tile;
+low_tile low_choose_tile(const ir_machine *m, int64_t rows, int64_t cols, int64_t k);
+/* tile_rows.c: (batch | sites between | last dimension), or (rows | columns) for rank 2 */
+void low_row_groups(low_context *ctx, ir_type domain);
+/* tile_weight_grad.c: result = sum of partial (batch, elements) over the batch */
+void low_sum_partials(low_state *low, int32_t partial, int32_t anchor, int64_t elements);
+
+/* scalar_rules.c: the tile of a pointwise node from the tiles of its operands */
+/* Computes what depends on the step alone, once per task, before the serial loops open. */
+void low_prelude(low_context *ctx);
+int low_scalar_rule(low_context *ctx, const ir_node *node, const int *operand);
+
+/* tile_*.c: one rule per op that is not pointwise */
+void low_tile_map(low_state *low, const low_cluster *cluster);
+#define LOW_TILE_NONE(name)
+#define LOW_TILE_POINTWISE(name)
+#define LOW_TILE_REDUCES(name)
+#define LOW_TILE_PRODUCT(name) void pass_tile_##name(low_state *low, const low_cluster *cluster);
+#define LOW_TILE_WEIGHT_PRODUCT(name) LOW_TILE_PRODUCT(name)
+#define LOW_TILE_ROWS(name) LOW_TILE_PRODUCT(name)
+#define LOW_TILE_MOVES(name) LOW_TILE_PRODUCT(name)
+#define LOW_TILE_RANDOM(name) LOW_TILE_PRODUCT(name)
+#define OP(name, kind, operands, attributes, traits, doc) LOW_TILE_##traits(name)
+#include "ops.def"
+#undef OP
+
+/* plan_schedule.c, plan_memory.c */
+void low_schedule(low_state *low);
+void low_plan_memory(low_state *low);
+
+#endif

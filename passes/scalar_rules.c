@@ -1,0 +1,106 @@
+/* Pointwise graph ops as tile operations, one rule per op with the POINTWISE trait. */
+#include "lowering.h"
+
+typedef int scalar_rule(low_context *ctx, const ir_node *node, const int *x);
+
+static int map1(low_context *ctx, ir_tile_op op, int a) { return kb_map1(&ctx->k, op, a); }
+static int map2(low_context *ctx, ir_tile_op op, int a, int b) {
+    return kb_map2(&ctx->k, op, a, b);
+}
+static int map3(low_context *ctx, ir_tile_op op, int a, int b, int c) {
+    return kb_map3(&ctx->k, op, a, b, c);
+}
+static int number(low_context *ctx, double value) { return kb_constant(&ctx->k, value); }
+
+#define RULE(name) static int rule_##name(low_context *ctx, const ir_node *node, const int *x)
+#define UNUSED_NODE (void)node
+
+RULE(add) { UNUSED_NODE; return map2(ctx, IR_TILE_add, x[0], x[1]); }
+RULE(sub) { UNUSED_NODE; return map2(ctx, IR_TILE_sub, x[0], x[1]); }
+RULE(mul) { UNUSED_NODE; return map2(ctx, IR_TILE_mul, x[0], x[1]); }
+RULE(div) { UNUSED_NODE; return map2(ctx, IR_TILE_div, x[0], x[1]); }
+RULE(scale) { return map2(ctx, IR_TILE_mul, x[0], number(ctx, node->attrs.factor)); }
+RULE(square) { UNUSED_NODE; return map2(ctx, IR_TILE_mul, x[0], x[0]); }
+RULE(sqrt) { UNUSED_NODE; return map1(ctx, IR_TILE_sqrt, x[0]); }
+RULE(exp) { UNUSED_NODE; return map1(ctx, IR_TILE_exp, x[0]); }
+RULE(log) { UNUSED_NODE; return map1(ctx, IR_TILE_log, x[0]); }
+RULE(sigmoid) { UNUSED_NODE; return map1(ctx, IR_TILE_sigmoid, x[0]); }
+RULE(relu) { UNUSED_NODE; return map2(ctx, IR_TILE_max, x[0], number(ctx, 0)); }
+RULE(step_gt0) { UNUSED_NODE; return map2(ctx, IR_TILE_less, number(ctx, 0), x[0]); }
+RULE(gelu) { return map1(ctx, node->attrs.tanh ? IR_TILE_gelu_tanh : IR_TILE_gelu, x[0]); }
+RULE(gelu_grad) {
+    ir_tile_op slope = node->attrs.tanh ? IR_TILE_gelu_tanh_slope : IR_TILE_gelu_slope;
+    return map2(ctx, IR_TILE_mul, x[0], map1(ctx, slope, x[1]));
+}
+RULE(broadcast) { UNUSED_NODE; (void)ctx; return x[0]; }
+
+/* label along the rows against the column number */
+RULE(one_hot) {
+    ir_stmt iota = {.op = IR_TILE_iota, .rows = IR_FIXED(1), .cols = ctx->cols, .loop = -1};
+    for (int i = 0; i < 3; i++) iota.operand[i] = IR_NO_STMT;
+    iota.access = kb_access(-1, ctx->index[ctx->col_group], 0, 1);
+    int hit = map2(ctx, IR_TILE_equal, x[0], kb_stmt(&ctx->k, iota));
+    return map3(ctx, IR_TILE_select, hit, number(ctx, node->attrs.on),
+                number(ctx, node->attrs.off));
+}
+
+/* beta a + (1 - beta) b */
+static int blend(low_context *ctx, double beta, int a, int b) {
+    return map3(ctx, IR_TILE_fma, number(ctx, beta), a,
+                map2(ctx, IR_TILE_mul, number(ctx, 1 - beta), b));
+}
+RULE(adam_m) { return blend(ctx, node->attrs.beta, x[0], x[1]); }
+RULE(ema) { return blend(ctx, node->attrs.beta, x[0], x[1]); }
+RULE(adam_v) {
+    return blend(ctx, node->attrs.beta, x[0], map2(ctx, IR_TILE_mul, x[1], x[1]));
+}
+
+/* w m v lr step: w (1 - lr decay) - lr (m / c1) / (sqrt(v / c2) + eps), ci = 1 - beta_i^step */
+RULE(adamw) {
+    const ir_attrs *a = &node->attrs;
+    int lr = map2(ctx, IR_TILE_mul, x[3], number(ctx, a->lr_scale));
+    int rate = map2(ctx, IR_TILE_div, lr, ctx->correction[0]);
+    int keep = map2(ctx, IR_TILE_sub, number(ctx, 1),
+                    map2(ctx, IR_TILE_mul, lr, number(ctx, a->decay)));
+    int root = map1(ctx, IR_TILE_sqrt, map2(ctx, IR_TILE_div, x[2], ctx->correction[1]));
+    int move = map2(ctx, IR_TILE_div, map2(ctx, IR_TILE_mul, rate, x[1]),
+                    map2(ctx, IR_TILE_add, root, number(ctx, a->eps)));
+    return map2(ctx, IR_TILE_sub, map2(ctx, IR_TILE_mul, x[0], keep), move);
+}
+
+RULE(clip_factor) {
+    int norm = map2(ctx, IR_TILE_add, map1(ctx, IR_TILE_sqrt, x[0]), number(ctx, 1e-6));
+    return map2(ctx, IR_TILE_min, number(ctx, 1),
+                map2(ctx, IR_TILE_div, number(ctx, node->attrs.max_norm), norm));
+}
+
+void low_prelude(low_context *ctx) {
+    for (size_t i = 0; i < ctx->cluster->count; i++) {
+        const ir_node *node = &ctx->low->graph->nodes[ctx->cluster->member[i]];
+        if (node->op != IR_OP_adamw) continue;
+        int step = low_value(ctx, node->operand[4]);
+        double beta[2] = {node->attrs.beta1, node->attrs.beta2};
+        for (int c = 0; c < 2; c++)
+            ctx->correction[c] =
+                map2(ctx, IR_TILE_one_minus_pow, number(ctx, beta[c]), step);
+    }
+}
+
+#define LOW_RULE_NONE(name)
+#define LOW_RULE_POINTWISE(name) [IR_OP_##name] = rule_##name,
+#define LOW_RULE_REDUCES(name)
+#define LOW_RULE_PRODUCT(name)
+#define LOW_RULE_WEIGHT_PRODUCT(name)
+#define LOW_RULE_ROWS(name)
+#define LOW_RULE_MOVES(name)
+#define LOW_RULE_RANDOM(name)
+
+int low_scalar_rule(low_context *ctx, const ir_node *node, const int *operand) {
+    static scalar_rule *const rules[IR_OP_COUNT] = {
+#define OP(name, kind, operands, attributes, traits, doc) LOW_RULE_##traits(name)
+#include "ops.def"
+#undef OP
+    };
+    IR_ASSERT(rules[node->op]);
+    return rules[node->op](ctx, node, operand);
+}

@@ -1,0 +1,172 @@
+/* Kernels without an anchor: pointwise chains, with sums over rows or over everything that follows.
+ *
+ *     parallel n, parallel blocks, loop r, loop j { values; stores }             no sums
+ *     parallel n, parallel j, loop r { carry += sum of rows } store              sums keep the columns
+ *     parallel n, loop r, loop j { carry += sum of columns } store               sums take the columns
+ */
+#include "lowering.h"
+
+enum { ENOUGH_TASKS = 8, VECTORS = 4 };
+
+typedef struct map_shape {
+    low_sums sums;
+    bool takes_columns; /* the sums include the last dimension */
+    bool batched;
+    int summed_group;   /* group the sums run over, or -1 */
+} map_shape;
+
+static size_t gather_types(low_context *ctx, ir_type *types, size_t room) {
+    const low_state *low = ctx->low;
+    size_t count = 0;
+    for (size_t i = 0; i < ctx->cluster->count; i++) {
+        int32_t id = ctx->cluster->member[i];
+        const ir_node *node = &low->graph->nodes[id];
+        IR_ASSERT(count + IR_MAX_OPERANDS + 1 < room);
+        if (!low_is(low, id, IR_REDUCES)) types[count++] = node->type;
+        for (int o = 0; o < node->operand_count; o++) {
+            ir_type type = ir_type_of(low->graph, node->operand[o]);
+            if (node->op == IR_OP_one_hot) type.dim[type.rank++] = 1;
+            types[count++] = type;
+        }
+    }
+    return count;
+}
+
+static map_shape find_shape(low_context *ctx) {
+    low_state *low = ctx->low;
+    map_shape shape = {.sums = low_sums_find(ctx), .summed_group = -1};
+    ir_type domain = low_domain(low, ctx->cluster);
+    bool split[IR_MAX_RANK + 1] = {false};
+    int first_axis = -1;
+    int32_t probe = ctx->cluster->member[0];
+    if (shape.sums.count) {
+        const ir_node *sum = &low->graph->nodes[shape.sums.node[0]];
+        const ir_ints *axes = &sum->attrs.axes;
+        first_axis = (int)axes->item[0];
+        int last_axis = (int)axes->item[axes->count - 1];
+        if (first_axis > 0) split[first_axis - 1] = true;
+        split[last_axis] = true;
+        shape.takes_columns = last_axis == domain.rank - 1;
+        probe = (int32_t)sum->operand[0].id;
+    }
+    bool by_sample = domain.rank >= 2 && low_batched(low, (ir_value){(uint32_t)probe}) &&
+                     first_axis != 0;
+    if (by_sample) split[0] = true;
+    shape.batched = by_sample;
+    size_t room = ctx->cluster->count * (IR_MAX_OPERANDS + 1) + IR_MAX_OPERANDS + 2;
+    ir_type *types = ir_arena_alloc(low->scratch, room * sizeof *types);
+    low_collapse(ctx, domain, types, gather_types(ctx, types, room), split);
+    for (int g = 0; g < ctx->groups && first_axis >= 0; g++)
+        if (first_axis >= ctx->group_first[g] && first_axis <= ctx->group_last[g])
+            shape.summed_group = g;
+    return shape;
+}
+
+/* Loops over groups that are neither rows nor columns. */
+static void open_outer(low_context *ctx, const map_shape *shape, int rows, int cols) {
+    for (int g = 0; g < ctx->groups; g++) {
+        if (g == rows || g == cols) continue;
+        if (g == 0 && shape->batched) {
+            low_open_samples(ctx, 0);
+        } else {
+            int loop = kb_parallel(&ctx->k, "o", ctx->group_size[g], 1);
+            ctx->index[g] = kb_plus(kb_affine(0), loop, 1);
+        }
+    }
+}
+
+/* Cuts a group into equal parallel parts if there are few tasks; returns the size of a part. */
+static int64_t open_parts(low_context *ctx, int group, int64_t least) {
+    int64_t size = ctx->group_size[group], parts = 1;
+    if (ctx->k.kernel.tasks < ENOUGH_TASKS && size >= 2 * least)
+        parts = kb_divisor(size, size / least < 2 * ENOUGH_TASKS ? size / least
+                                                                 : 2 * ENOUGH_TASKS);
+    if (parts == 1) return size;
+    int loop = kb_parallel(&ctx->k, "p", parts, 1);
+    ctx->index[group] = kb_plus(kb_affine(0), loop, size / parts);
+    return size / parts;
+}
+
+static void open_cols(low_context *ctx, int group, int64_t extent, int64_t step, bool parallel) {
+    if (step > extent) step = extent;
+    int loop = parallel ? kb_parallel(&ctx->k, "j", extent, step)
+                        : kb_loop(&ctx->k, "j", extent, step);
+    ctx->index[group] = kb_plus(ctx->index[group], loop, 1);
+    ctx->col_group = group;
+    ctx->cols = IR_STEP_OF(loop);
+}
+
+static void open_rows(low_context *ctx, int group, int64_t extent, int64_t step) {
+    if (step > extent) step = extent;
+    int loop = kb_loop(&ctx->k, "r", extent, step);
+    ctx->index[group] = kb_plus(ctx->index[group], loop, 1);
+    ctx->row_group = group;
+    ctx->rows = IR_STEP_OF(loop);
+}
+
+static void close_all(low_context *ctx) {
+    while (ctx->k.depth > 0) kb_end(&ctx->k);
+}
+
+static void emit_plain(low_context *ctx, const map_shape *shape) {
+    int cols = ctx->groups - 1;
+    int rows = ctx->groups - 2;
+    if (rows == 0 && shape->batched) rows = -1;
+    if (shape->batched && cols == 0) cols = -1; /* rank 1 never is */
+    IR_ASSERT(cols >= 0);
+    int64_t wide = (int64_t)VECTORS * ctx->low->machine->lanes;
+    open_outer(ctx, shape, rows, cols);
+    if (rows >= 0) {
+        int64_t width = ctx->group_size[cols] < wide ? ctx->group_size[cols] : wide;
+        int64_t part = open_parts(ctx, rows, 1 + 2048 / ctx->group_size[cols]);
+        low_prelude(ctx);
+        open_rows(ctx, rows, part, width * 2 <= wide ? wide / width : 1);
+        open_cols(ctx, cols, ctx->group_size[cols], width, false);
+    } else {
+        int64_t part = open_parts(ctx, cols, 2048);
+        low_prelude(ctx);
+        open_cols(ctx, cols, part, wide, false);
+    }
+    low_store_members(ctx);
+    close_all(ctx);
+}
+
+static void emit_keeping_columns(low_context *ctx, map_shape *shape) {
+    int rows = shape->summed_group, cols = ctx->groups - 1;
+    open_outer(ctx, shape, rows, cols);
+    int64_t wide = (int64_t)VECTORS * ctx->low->machine->lanes;
+    open_cols(ctx, cols, ctx->group_size[cols], wide, true);
+    int zero = kb_constant(&ctx->k, 0);
+    open_rows(ctx, rows, ctx->group_size[rows], 1);
+    low_sums_begin(ctx, &shape->sums, zero, ctx->cols);
+    low_store_members(ctx);
+    low_sums_add(ctx, &shape->sums);
+    kb_end(&ctx->k);
+    low_forget(ctx);
+    low_sums_store(ctx, &shape->sums);
+    close_all(ctx);
+}
+
+static void emit_taking_columns(low_context *ctx, map_shape *shape) {
+    int cols = ctx->groups - 1;
+    open_outer(ctx, shape, -1, cols);
+    int zero = kb_constant(&ctx->k, 0);
+    open_cols(ctx, cols, ctx->group_size[cols], 2LL * VECTORS * ctx->low->machine->lanes, false);
+    low_sums_begin(ctx, &shape->sums, zero, IR_FIXED(1));
+    low_store_members(ctx);
+    low_sums_add(ctx, &shape->sums);
+    kb_end(&ctx->k);
+    low_forget(ctx);
+    ctx->cols = IR_FIXED(1);
+    low_sums_store(ctx, &shape->sums);
+    close_all(ctx);
+}
+
+void low_tile_map(low_state *low, const low_cluster *cluster) {
+    low_context ctx = low_begin(low, cluster, "map");
+    map_shape shape = find_shape(&ctx);
+    if (!shape.sums.count) emit_plain(&ctx, &shape);
+    else if (shape.takes_columns) emit_taking_columns(&ctx, &shape);
+    else emit_keeping_columns(&ctx, &shape);
+    low_finish(&ctx);
+}

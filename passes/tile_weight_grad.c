@@ -1,0 +1,156 @@
+/* Weight gradients: products and windows that sum over the rows of the batch.
+ *
+ * The order of summation is fixed by shapes alone. Either the kernel makes one partial result per
+ * sample, sample by sample while its operands are in cache, and a second kernel adds the partials in
+ * order; or, where partials would be large, tasks own blocks of the result and run over all rows.
+ *
+ *     parallel n, loop c, loop j, loop o { acc = partial or 0; acc += matmul k; store }
+ *     parallel b, loop c, loop j, loop o { acc = result or 0;  acc += matmul k; store }
+ */
+#include "lowering.h"
+
+enum { MAX_CHUNK = 256, RESULT_BLOCKS = 8 };
+
+typedef struct weight_grad {
+    const ir_node *node;
+    int64_t outputs, inputs; /* of one group: result (outputs, inputs) */
+    int64_t groups;
+    int64_t samples, sites;  /* rows = samples x sites */
+    int64_t lda, ldb;        /* columns of dy and x */
+    bool by_sample;          /* partial results per sample */
+    bool mapped;             /* x is computed as it is loaded */
+} weight_grad;
+
+static weight_grad describe(const low_state *low, const low_cluster *cluster) {
+    const ir_node *node = &low->graph->nodes[cluster->anchor];
+    ir_type dy = ir_type_of(low->graph, node->operand[0]);
+    ir_type x = ir_type_of(low->graph, node->operand[1]);
+    weight_grad w = {.node = node, .groups = node->attrs.groups};
+    w.lda = dy.dim[dy.rank - 1];
+    w.ldb = x.dim[x.rank - 1];
+    w.outputs = w.lda / w.groups;
+    w.inputs = w.ldb / w.groups;
+    w.samples = dy.rank >= 3 ? dy.dim[0] : 1;
+    w.sites = ir_type_elements(dy) / w.lda / w.samples;
+    w.mapped = cluster->count > 1;
+    int64_t bytes = w.lda * w.inputs * (int64_t)sizeof(float);
+    w.by_sample = dy.rank >= 3 && low_batched(low, node->operand[0]) && w.sites > 1 &&
+                  bytes <= low->machine->l2_bytes / 2;
+    if (!w.by_sample && !w.mapped) {
+        w.sites *= w.samples;
+        w.samples = 1;
+    }
+    return w;
+}
+
+/* Rows taken at once: both operands' rows stay in L2, a panel of x in L1. */
+static int64_t chunk_rows(const ir_machine *m, const weight_grad *w) {
+    int64_t most = m->l2_bytes / 2 / (int64_t)sizeof(float) / (w->lda + w->ldb);
+    if (most > MAX_CHUNK) most = MAX_CHUNK;
+    if (most < 16) most = 16;
+    int64_t chunk = kb_divisor(w->sites, most);
+    return chunk < 16 && w->sites <= 4 * MAX_CHUNK ? w->sites : chunk;
+}
+
+typedef struct grad_loops { int n, g, b, c, j, o; int64_t chunk, block; } grad_loops;
+
+static int emit_product(low_context *ctx, const weight_grad *w, const grad_loops *l, int acc,
+                        int dy) {
+    kb_kernel *k = &ctx->k;
+    ir_extent rows = IR_STEP_OF(l->o), cols = IR_STEP_OF(l->j);
+    int m = kb_matmul(k, "k", l->chunk, acc, rows, cols);
+    ir_affine row = kb_plus(kb_plus(kb_affine(0), m, 1), l->c, l->chunk);
+    ir_affine at = kb_plus(kb_plus(kb_affine(0), m, w->lda), l->c, l->chunk * w->lda);
+    at = kb_plus(kb_plus(at, l->n, w->sites * w->lda), l->g, w->outputs);
+    at = kb_plus(kb_plus(at, l->o, 1), l->b, l->block);
+    int a = kb_load(k, kb_access(dy, at, 1, 0), rows, IR_FIXED(1));
+    if (ctx->groups > 1) ctx->index[ctx->groups - 2] = row;
+    if (ctx->groups == 3) ctx->index[0] = kb_plus(kb_affine(0), l->n, 1);
+    if (ctx->groups == 3 && l->n < 0) { /* rows run over samples and sites alike */
+        ctx->index[0] = kb_affine(0);
+    }
+    ctx->index[ctx->groups - 1] = kb_plus(kb_plus(kb_affine(0), l->j, 1), l->g, w->inputs);
+    ctx->col_group = ctx->groups - 1;
+    ctx->cols = cols;
+    low_forget(ctx);
+    int b = low_value(ctx, w->node->operand[1]);
+    return kb_end_matmul(k, a, b);
+}
+
+/* The result so far, or zero before the first chunk. */
+static int load_so_far(low_context *ctx, const weight_grad *w, const grad_loops *l,
+                       ir_access access) {
+    ir_affine before = kb_plus(kb_affine(-1), l->c, 1);
+    int64_t chunks = w->sites / l->chunk;
+    if (!w->by_sample) before = kb_plus(before, l->n, chunks);
+    kb_guard(&access, before, chunks * w->samples);
+    return kb_load(&ctx->k, access, IR_STEP_OF(l->o), IR_STEP_OF(l->j));
+}
+
+void pass_tile_matmul_tn(low_state *low, const low_cluster *cluster) {
+    weight_grad w = describe(low, cluster);
+    low_context ctx = low_begin(low, cluster, "matmul_tn");
+    kb_kernel *k = &ctx.k;
+    low_row_groups(&ctx, ir_type_of(low->graph, w.node->operand[1]));
+    grad_loops l = {.n = -1, .g = -1, .b = -1, .chunk = chunk_rows(low->machine, &w)};
+    l.block = w.outputs;
+    int64_t elements = w.lda * w.inputs;
+    int32_t partial = -1;
+    if (w.by_sample) {
+        l.n = ctx.sample_loop = kb_parallel(k, "n", w.samples, 1);
+        ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){w.samples, elements});
+        partial = low_new_buffer(low, "partial", IR_F32, type, w.samples * elements,
+                                 IR_BUFFER_ARENA);
+    }
+    if (w.groups > 1) l.g = kb_parallel(k, "g", w.groups, 1);
+    if (k->kernel.tasks < RESULT_BLOCKS) {
+        int64_t blocks = kb_divisor(w.outputs, RESULT_BLOCKS);
+        l.block = w.outputs / blocks;
+        if (blocks > 1) l.b = kb_parallel(k, "b", blocks, 1);
+    }
+    if (!w.by_sample && w.samples > 1) l.n = kb_loop(k, "n", w.samples, 1);
+    low_tile tile = low_choose_tile(low->machine, l.block, w.inputs, l.chunk);
+    l.c = kb_loop(k, "c", w.sites / l.chunk, 1);
+    l.j = kb_loop(k, "j", w.inputs, tile.cols);
+    l.o = kb_loop(k, "o", l.block, tile.rows);
+    int dy = low_param(&ctx, w.node->operand[0], false, false);
+    ir_value self = {(uint32_t)cluster->anchor};
+    int out = partial >= 0 ? low_buffer_param(&ctx, "partial", partial, true, true)
+                           : low_param(&ctx, self, true, false);
+    ir_affine at = kb_plus(kb_plus(kb_affine(0), l.o, w.inputs), l.j, 1);
+    at = kb_plus(kb_plus(at, l.b, l.block * w.inputs), l.g, w.outputs * w.inputs);
+    if (partial >= 0) at = kb_plus(at, l.n, elements);
+    ir_access result = kb_access(out, at, w.inputs, 1);
+    int acc = w.sites * w.samples == l.chunk || (w.by_sample && w.sites == l.chunk)
+                  ? IR_NO_STMT
+                  : load_so_far(&ctx, &w, &l, result);
+    kb_store(k, result, emit_product(&ctx, &w, &l, acc, dy));
+    while (k->depth) kb_end(k);
+    k->kernel.macs = ir_node_cost(low->graph, self).macs;
+    low_finish(&ctx);
+    if (partial >= 0) low_sum_partials(low, partial, cluster->anchor, elements);
+}
+
+void low_sum_partials(low_state *low, int32_t partial, int32_t anchor, int64_t elements) {
+    low_context ctx = low_begin(low, NULL, "sum_partials");
+    ctx.section = LOW_MAIN;
+    kb_kernel *k = &ctx.k;
+    int64_t wide = 4LL * low->machine->lanes;
+    int64_t parts = elements >= 8192 ? kb_divisor(elements, 2 * RESULT_BLOCKS) : 1;
+    int64_t size = elements / parts;
+    int p = parts > 1 ? kb_parallel(k, "p", parts, 1) : -1;
+    int src = low_buffer_param(&ctx, "partial", partial, false, false);
+    int dst = low_param(&ctx, (ir_value){(uint32_t)anchor}, true, false);
+    int j = kb_loop(k, "j", size, wide < size ? wide : size);
+    ir_affine at = kb_plus(kb_plus(kb_affine(0), p, size), j, 1);
+    int zero = kb_constant(k, 0);
+    int n = kb_loop(k, "n", low->batch, 1);
+    int carry = kb_carry(k, zero, IR_FIXED(1), IR_STEP_OF(j));
+    int value = kb_load(k, kb_access(src, kb_plus(at, n, elements), 0, 1), IR_FIXED(1),
+                        IR_STEP_OF(j));
+    kb_yield(k, carry, kb_map2(k, IR_TILE_add, carry, value));
+    kb_end(k);
+    kb_store(k, kb_access(dst, at, 0, 1), carry);
+    while (k->depth) kb_end(k);
+    low_finish(&ctx);
+}
