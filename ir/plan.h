@@ -129,7 +129,7 @@ typedef struct ir_stmt {
     int32_t loop;          /* loop, matmul: which loop */
     double value;          /* constant */
     ir_access access;      /* load, store; iota: at, row_stride, col_stride; uniform: index, and
-                              param = the i64 scalars (step, seed) */
+                              param = the i64 view of the scalars: 1 step, 2 seed */
     ir_affine sample;      /* uniform */
     int64_t stream;        /* uniform */
     const ir_window *window;
@@ -168,7 +168,7 @@ typedef struct ir_kernel {
 typedef enum ir_buffer_class {
     IR_BUFFER_INPUT,    /* the caller's, read; io[index] */
     IR_BUFFER_OUTPUT,   /* the caller's, written; io[index] */
-    IR_BUFFER_WEIGHTS,  /* the caller's f32 parameters, readable in init regions only */
+    IR_BUFFER_WEIGHTS,  /* one of the caller's f32 parameters, at offset in the weights; init only */
     IR_BUFFER_STATE,    /* parameters, optimizer state, packed weights: at offset in the state */
     IR_BUFFER_ARENA,    /* at offset in the workspace */
     IR_BUFFER_PRIVATE,  /* at offset in the worker's part of the workspace */
@@ -181,7 +181,7 @@ typedef struct ir_buffer {
     ir_type type;         /* shape for the header and for reading */
     ir_buffer_class class;
     int64_t bytes;        /* private: of one task's slice */
-    int64_t offset;       /* bytes; multiple of 64 */
+    int64_t offset;       /* bytes; multiple of 64, but parameters in a training state lie densely */
     int32_t index;        /* input, output: position in io */
     int32_t first, last;  /* main regions between which it lives */
 } ir_buffer;

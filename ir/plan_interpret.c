@@ -154,8 +154,8 @@ static void run_iota(interpreter *in, const ir_stmt *s, tile *t) {
 /* The first Philox word's upper 24 bits, as a fraction (eval.h gives key and counter). */
 static void run_uniform(interpreter *in, const ir_stmt *s, tile *t) {
     int64_t step, seed;
-    memcpy(&step, element(in, s->access.param, 0), sizeof step);
-    memcpy(&seed, element(in, s->access.param, 1), sizeof seed);
+    memcpy(&step, element(in, s->access.param, 1), sizeof step);
+    memcpy(&seed, element(in, s->access.param, 2), sizeof seed);
     uint32_t key[2] = {(uint32_t)seed, (uint32_t)((uint64_t)seed >> 32)};
     int64_t start = eval_affine(in, &s->access.at);
     uint32_t sample = (uint32_t)eval_affine(in, &s->sample);
@@ -430,7 +430,7 @@ static char *buffer_start(interpreter *in, const ir_buffer *b) {
     switch (b->class) {
     case IR_BUFFER_INPUT:
     case IR_BUFFER_OUTPUT: return in->run->io[b->index];
-    case IR_BUFFER_WEIGHTS: return (char *)(uintptr_t)in->run->weights;
+    case IR_BUFFER_WEIGHTS: return (char *)(uintptr_t)in->run->weights + b->offset;
     case IR_BUFFER_STATE: return (char *)in->run->state + b->offset;
     case IR_BUFFER_ARENA: return (char *)in->run->workspace + b->offset;
     case IR_BUFFER_PRIVATE:

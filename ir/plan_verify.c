@@ -304,9 +304,17 @@ static void check_names(checker *c) {
 
 /* --- buffers --- */
 
+/* Parameters of a training plan lie densely at the start of the state. */
+static bool is_parameter(const ir_plan *plan, size_t id) {
+    for (size_t i = 0; i < plan->weight_count; i++)
+        if (plan->weights[i].buffer == (int32_t)id) return true;
+    return false;
+}
+
 static void check_inside(checker *c, size_t id, int64_t limit) {
     const ir_buffer *b = &c->plan->buffers[id];
-    CHECK(c, b->offset >= 0 && b->offset % 64 == 0, "buffer #%zu at offset %lld", id,
+    int64_t grain = is_parameter(c->plan, id) ? 4 : 64;
+    CHECK(c, b->offset >= 0 && b->offset % grain == 0, "buffer #%zu at offset %lld", id,
           (long long)b->offset);
     CHECK(c, b->bytes <= limit && b->offset <= limit - b->bytes,
           "buffer #%zu ends at %lld of %lld bytes", id, (long long)(b->offset + b->bytes),

@@ -35,6 +35,9 @@ static low_section section_of(const low_context *ctx) {
 
 low_unit *low_finish(low_context *ctx) {
     low_state *low = ctx->low;
+    /* A sum may read an element after it was stored: no operand is overwritten in place then. */
+    if (ctx->cluster && low_sums_find(ctx).count)
+        for (size_t i = 0; i < ctx->argument_count; i++) ctx->arguments[i].elementwise = false;
     low_unit *unit = IR_PUSH(low->scratch, low->units, low->unit_count, low->unit_capacity);
     unit->kernel = kb_finish(&ctx->k);
     unit->arguments = ctx->arguments;

@@ -12,7 +12,7 @@ typedef struct map_shape {
     low_sums sums;
     bool takes_columns; /* the sums include the last dimension */
     bool batched;
-    int summed_group;   /* group the sums run over, or -1 */
+    int first_summed, last_summed; /* groups the sums run over, or -1 */
 } map_shape;
 
 static size_t gather_types(low_context *ctx, ir_type *types, size_t room) {
@@ -34,16 +34,17 @@ static size_t gather_types(low_context *ctx, ir_type *types, size_t room) {
 
 static map_shape find_shape(low_context *ctx) {
     low_state *low = ctx->low;
-    map_shape shape = {.sums = low_sums_find(ctx), .summed_group = -1};
+    map_shape shape = {.sums = low_sums_find(ctx), .first_summed = -1,
+                       .last_summed = -1};
     ir_type domain = low_domain(low, ctx->cluster);
     bool split[IR_MAX_RANK + 1] = {false};
-    int first_axis = -1;
+    int first_axis = -1, last_axis = -1;
     int32_t probe = ctx->cluster->member[0];
     if (shape.sums.count) {
         const ir_node *sum = &low->graph->nodes[shape.sums.node[0]];
         const ir_ints *axes = &sum->attrs.axes;
         first_axis = (int)axes->item[0];
-        int last_axis = (int)axes->item[axes->count - 1];
+        last_axis = (int)axes->item[axes->count - 1];
         if (first_axis > 0) split[first_axis - 1] = true;
         split[last_axis] = true;
         shape.takes_columns = last_axis == domain.rank - 1;
@@ -56,9 +57,11 @@ static map_shape find_shape(low_context *ctx) {
     size_t room = ctx->cluster->count * (IR_MAX_OPERANDS + 1) + IR_MAX_OPERANDS + 2;
     ir_type *types = ir_arena_alloc(low->scratch, room * sizeof *types);
     low_collapse(ctx, domain, types, gather_types(ctx, types, room), split);
-    for (int g = 0; g < ctx->groups && first_axis >= 0; g++)
-        if (first_axis >= ctx->group_first[g] && first_axis <= ctx->group_last[g])
-            shape.summed_group = g;
+    for (int g = 0; g < ctx->groups && first_axis >= 0; g++) {
+        if (ctx->group_last[g] < first_axis || ctx->group_first[g] > last_axis) continue;
+        if (shape.first_summed < 0) shape.first_summed = g;
+        shape.last_summed = g;
+    }
     return shape;
 }
 
@@ -66,6 +69,7 @@ static map_shape find_shape(low_context *ctx) {
 static void open_outer(low_context *ctx, const map_shape *shape, int rows, int cols) {
     for (int g = 0; g < ctx->groups; g++) {
         if (g == rows || g == cols) continue;
+        if (g >= shape->first_summed && g <= shape->last_summed) continue;
         if (g == 0 && shape->batched) {
             low_open_samples(ctx, 0);
         } else {
@@ -131,34 +135,70 @@ static void emit_plain(low_context *ctx, const map_shape *shape) {
     close_all(ctx);
 }
 
+/* Opens the loops over groups [first, last] that are summed, each carrying the sums on. */
+typedef struct sum_levels { int count; low_sums level[IR_MAX_RANK]; } sum_levels;
+
+static void open_summed(low_context *ctx, sum_levels *s, const low_sums *sums, int first, int last,
+                        ir_extent cols) {
+    int zero = kb_constant(&ctx->k, 0);
+    s->count = 0;
+    for (int g = first; g <= last; g++) {
+        low_sums *level = &s->level[s->count];
+        *level = *sums;
+        open_rows(ctx, g, ctx->group_size[g], 1);
+        for (int i = 0; i < sums->count; i++)
+            level->carry[i] = kb_carry(
+                &ctx->k, s->count ? s->level[s->count - 1].carry[i] : zero, IR_FIXED(1), cols);
+        s->count++;
+    }
+}
+
+static void close_summed(low_context *ctx, const sum_levels *s) {
+    for (int l = s->count - 1; l >= 0; l--) {
+        kb_end(&ctx->k);
+        for (int i = 0; l > 0 && i < s->level[l].count; i++)
+            kb_yield(&ctx->k, s->level[l - 1].carry[i], s->level[l].carry[i]);
+    }
+    low_forget(ctx);
+}
+
 static void emit_keeping_columns(low_context *ctx, map_shape *shape) {
-    int rows = shape->summed_group, cols = ctx->groups - 1;
-    open_outer(ctx, shape, rows, cols);
+    int cols = ctx->groups - 1;
+    open_outer(ctx, shape, -1, cols);
     int64_t wide = (int64_t)VECTORS * ctx->low->machine->lanes;
     open_cols(ctx, cols, ctx->group_size[cols], wide, true);
-    int zero = kb_constant(&ctx->k, 0);
-    open_rows(ctx, rows, ctx->group_size[rows], 1);
-    low_sums_begin(ctx, &shape->sums, zero, ctx->cols);
+    sum_levels levels;
+    open_summed(ctx, &levels, &shape->sums, shape->first_summed, shape->last_summed, ctx->cols);
     low_store_members(ctx);
-    low_sums_add(ctx, &shape->sums);
-    kb_end(&ctx->k);
-    low_forget(ctx);
-    low_sums_store(ctx, &shape->sums);
+    low_sums_add(ctx, &levels.level[levels.count - 1]);
+    close_summed(ctx, &levels);
+    low_sums_store(ctx, &levels.level[0]);
     close_all(ctx);
 }
 
 static void emit_taking_columns(low_context *ctx, map_shape *shape) {
     int cols = ctx->groups - 1;
     open_outer(ctx, shape, -1, cols);
-    int zero = kb_constant(&ctx->k, 0);
-    open_cols(ctx, cols, ctx->group_size[cols], 2LL * VECTORS * ctx->low->machine->lanes, false);
-    low_sums_begin(ctx, &shape->sums, zero, IR_FIXED(1));
+    sum_levels levels;
+    open_summed(ctx, &levels, &shape->sums, shape->first_summed, cols - 1, IR_FIXED(1));
+    low_sums inner = shape->sums;
+    int zero = levels.count ? 0 : kb_constant(&ctx->k, 0);
+    int64_t wide = 2LL * VECTORS * ctx->low->machine->lanes;
+    open_cols(ctx, cols, ctx->group_size[cols], wide, false);
+    ctx->row_group = -1;
+    ctx->rows = IR_FIXED(1);
+    for (int i = 0; i < inner.count; i++)
+        inner.carry[i] = kb_carry(
+            &ctx->k, levels.count ? levels.level[levels.count - 1].carry[i] : zero, IR_FIXED(1),
+            IR_FIXED(1));
     low_store_members(ctx);
-    low_sums_add(ctx, &shape->sums);
+    low_sums_add(ctx, &inner);
     kb_end(&ctx->k);
-    low_forget(ctx);
+    for (int i = 0; levels.count && i < inner.count; i++)
+        kb_yield(&ctx->k, levels.level[levels.count - 1].carry[i], inner.carry[i]);
+    close_summed(ctx, &levels);
     ctx->cols = IR_FIXED(1);
-    low_sums_store(ctx, &shape->sums);
+    low_sums_store(ctx, levels.count ? &levels.level[0] : &inner);
     close_all(ctx);
 }
 

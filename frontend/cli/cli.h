@@ -1,0 +1,52 @@
+/* What every command has: its options, a place for diagnostics, and the log.
+ *
+ * People read stderr, programs read stdout; --log-json gets every message and event as one JSON
+ * value per line: {"event": "error", "message": ..., "file": ..., "line": ..., "column": ...},
+ * {"event": "epoch", ...}. A command returns an exit code and has printed why it is not 0.
+ */
+#ifndef CLI_H
+#define CLI_H
+
+#include "diag.h"
+#include "json.h"
+#include "options.h"
+
+typedef struct cli {
+    const cli_options *options;
+    ir_arena *arena;  /* texts that live as long as the command */
+    ir_diag *diag;    /* the user's errors */
+    FILE *log;        /* --log-json, or NULL */
+} cli;
+
+/* The commands; cli_emit is what happens without a command word. */
+#define COMMAND(name, positional, most, usage, doc) int cli_##name(cli *c);
+#include "commands.def"
+#undef COMMAND
+
+/* Prints "cnxc: MESSAGE" and logs it; returns `code`. */
+int cli_fail(cli *c, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Prints the collected diagnostics and logs them; returns CLI_USER_ERROR. */
+int cli_fail_diag(cli *c);
+/* A line for people. */
+void cli_note(cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Begins an event of the log, with its name; members follow; cli_event_end writes and frees it. */
+cli_json cli_event(const char *name);
+void cli_event_end(cli *c, cli_json *event);
+
+/* files.c */
+/* A whole file as text, NUL-terminated, in the arena; NULL with a message in *why. */
+char *cli_read_text(ir_arena *arena, const char *path, const char **why);
+/* Writes beside the file and renames, so that a reader sees the old or the new one, whole. Devices
+ * and pipes are written in place. Returns false with errno set. */
+bool cli_write_file(const char *path, const void *data, size_t bytes);
+/* Text to the file, or to stdout if `path` is NULL; prints what went wrong. */
+int cli_write_text(cli *c, const char *path, const ir_text *text);
+/* Creates a directory and those above it. */
+bool cli_make_directory(const char *path);
+/* Where models that come with cnxc may stand, next to the executable; NULL-terminated. */
+const char *const *cli_model_directories(ir_arena *arena);
+/* The file a model argument means: itself, or one of the models that come with cnxc. */
+const char *cli_find_model(ir_arena *arena, const char *name);
+bool cli_exists(const char *path);
+
+#endif
