@@ -93,10 +93,10 @@ static bool conv_shape(const ir_shape_args *args, int64_t groups, ir_type *out) 
     if (groups < 1 || x.dim[3] % groups || w.dim[0] % groups)
         return ir_shape_error(args, "%lld inputs and %lld outputs are not divisible into %lld groups",
                               (long long)x.dim[3], (long long)w.dim[0], (long long)groups);
-    if (w.dim[1] * groups != x.dim[3])
-        return ir_shape_error(args, "weight %s has %lld input channels, input %s has %lld",
-                              op_shape(w).text, (long long)(w.dim[1] * groups), op_shape(x).text,
-                              (long long)x.dim[3]);
+    if (w.dim[1] != x.dim[3] / groups)
+        return ir_shape_error(args, "weight %s has %lld input channels, input %s has %lld%s",
+                              op_shape(w).text, (long long)w.dim[1], op_shape(x).text,
+                              (long long)(x.dim[3] / groups), groups > 1 ? " per group" : "");
     if (stride->count != 2 || pad->count != 2 || stride->item[0] < 1 || stride->item[1] < 1 ||
         pad->item[0] < 0 || pad->item[1] < 0 || pad->item[0] > 1 << 20 || pad->item[1] > 1 << 20)
         return ir_shape_error(args, "stride and pad take two numbers, stride at least 1, pad 0");

@@ -71,7 +71,7 @@ static bool describe(const ir_shape_args *args, ir_type image, unfold_shape *s) 
                         0,                 0,                 a->kernel.item[0], a->kernel.item[1],
                         a->stride.item[0], a->stride.item[1], a->pad.item[0],    a->pad.item[1],
                         a->groups};
-    int64_t big = (int64_t)1 << 31;
+    int64_t big = (int64_t)1 << 31, row;
     if (s->kh < 1 || s->kw < 1 || s->sh < 1 || s->sw < 1 || s->ph < 0 || s->pw < 0 ||
         s->kh > big || s->kw > big || s->ph > big || s->pw > big)
         return ir_shape_error(args, "kernel and stride must be positive, pad not negative");
@@ -81,28 +81,34 @@ static bool describe(const ir_shape_args *args, ir_type image, unfold_shape *s) 
     if (s->h + 2 * s->ph < s->kh || s->w + 2 * s->pw < s->kw)
         return ir_shape_error(args, "window %lldx%lld does not fit the image %s",
                               (long long)s->kh, (long long)s->kw, op_shape(image).text);
+    if (__builtin_mul_overflow(s->kh * s->kw, s->c, &row))
+        return ir_shape_error(args, "window %lldx%lld of %lld channels is too large",
+                              (long long)s->kh, (long long)s->kw, (long long)s->c);
     s->oh = (s->h + 2 * s->ph - s->kh) / s->sh + 1;
     s->ow = (s->w + 2 * s->pw - s->kw) / s->sw + 1;
     return true;
 }
 
-static ir_type windows_of(const unfold_shape *s) {
-    return ir_type_make(IR_F32, 4, (int64_t[]){s->n, s->oh, s->ow, s->kh * s->kw * s->c});
+static ir_type windows_of(const unfold_shape *s, ir_dtype dtype) {
+    return ir_type_make(dtype, 4, (int64_t[]){s->n, s->oh, s->ow, s->kh * s->kw * s->c});
 }
 
 OP_SHAPE(unfold) {
     unfold_shape s;
     if (!describe(args, args->type[0], &s)) return false;
-    *out = windows_of(&s);
+    *out = windows_of(&s, args->type[0].dtype);
     return true;
 }
 OP_SHAPE(fold) {
     unfold_shape s;
-    *out = ir_type_make(IR_F32, args->attrs->shape.count, args->attrs->shape.item);
+    ir_dtype dtype = args->type[0].dtype;
+    *out = ir_type_make(dtype, args->attrs->shape.count, args->attrs->shape.item);
+    if (!ir_type_valid(*out))
+        return ir_shape_error(args, "no image has the shape %s", op_shape(*out).text);
     if (!describe(args, *out, &s)) return false;
-    if (!ir_type_same_shape(args->type[0], windows_of(&s)))
+    if (!ir_type_same_shape(args->type[0], windows_of(&s, dtype)))
         return ir_shape_error(args, "windows are %s, expected %s", op_shape(args->type[0]).text,
-                              op_shape(windows_of(&s)).text);
+                              op_shape(windows_of(&s, dtype)).text);
     return true;
 }
 

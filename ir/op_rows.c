@@ -189,9 +189,9 @@ OP_GRAD(softmax_xent) {
 }
 
 OP_SHAPE(softmax_xent_grad) {
-    ir_type dy = args->type[0], x = args->type[1];
-    if (!ir_type_same_shape(x, args->type[2]) || x.rank != dy.rank + 1 ||
-        ir_type_elements(dy) * x.dim[x.rank - 1] != ir_type_elements(x))
+    ir_type dy = args->type[0], x = args->type[1], rows = x;
+    if (x.rank) rows.rank--;
+    if (!x.rank || !ir_type_same_shape(x, args->type[2]) || !ir_type_same_shape(dy, rows))
         return ir_shape_error(args, "gradient %s does not fit rows of %s", op_shape(dy).text,
                               op_shape(x).text);
     *out = x;
@@ -215,6 +215,8 @@ OP_SHAPE(random_keep) {
     double rate = args->attrs->rate;
     if (!(rate >= 0 && rate < 1))
         return ir_shape_error(args, "rate is %g, expected 0 <= rate < 1", rate);
+    if (args->type[0].rank != 0)
+        return ir_shape_error(args, "step is %s, expected a scalar", op_shape(args->type[0]).text);
     *out = ir_type_make(IR_F32, args->attrs->shape.count, args->attrs->shape.item);
     return true;
 }

@@ -39,12 +39,8 @@ bool op_pointwise_shape(const ir_shape_args *args, ir_type *out) {
                                   op_shape(args->type[i]).text);
         *out = wider;
     }
-    for (int i = 0; i < args->count; i++) {
-        if (args->type[i].dtype != IR_F32 && args->type[i].rank > 0)
-            return ir_shape_error(args, "operand %d is %s, expected f32", i,
-                                  ir_dtype_name(args->type[i].dtype));
+    for (int i = 0; i < args->count; i++)
         if (args->type[i].sparsity.kept) out->sparsity = args->type[i].sparsity;
-    }
     out->dtype = IR_F32;
     return true;
 }

@@ -6,7 +6,7 @@
 
 /* Broadcast of two shapes as in numpy; false if they do not fit. */
 bool op_broadcast(ir_type a, ir_type b, ir_type *out);
-/* Shape rule of a pointwise op: all operands f32 (or i64 where allowed), broadcast together. */
+/* Shape rule of a pointwise op: operands broadcast together, the result is f32. */
 bool op_pointwise_shape(const ir_shape_args *args, ir_type *out);
 /* Row-major strides of `type` lined up with `out`: 0 where it is broadcast. */
 void op_strides(ir_type type, ir_type out, int64_t *stride);

@@ -70,7 +70,30 @@ bool ir_op_takes(ir_op op, ir_attr attr, bool *required, const char **default_te
     return false;
 }
 
+static bool is_name(const char *text, size_t length, const char *name) {
+    return strlen(name) == length && strncmp(text, name, length) == 0;
+}
+
+/* Element types follow from the operands' names, as ops.def says. */
+static bool check_dtypes(const ir_shape_args *args) {
+    const char *name = table[args->op].operands;
+    if (table[args->op].traits & IR_MOVES) return true;
+    for (int o = 0; o < args->count; o++) {
+        size_t length = strcspn(name, " ?");
+        bool whole = is_name(name, length, "label") || is_name(name, length, "step");
+        bool either = table[args->op].kind == IR_COMPOSITE && is_name(name, length, "target");
+        ir_dtype wanted = whole ? IR_I64 : IR_F32, found = args->type[o].dtype;
+        if (found != wanted && !either)
+            return ir_shape_error(args, "operand '%.*s' is %s, expected %s", (int)length, name,
+                                  ir_dtype_name(found), ir_dtype_name(wanted));
+        name += strcspn(name, " ");
+        name += strspn(name, " ");
+    }
+    return true;
+}
+
 bool ir_infer(const ir_shape_args *args, ir_type *out) {
+    if (!check_dtypes(args)) return false;
     switch (args->op) {
 #define OP(name, kind, operands, attributes, traits, doc)                                          \
     case IR_OP_##name: return ir_shape_##name(args, out);

@@ -476,7 +476,7 @@ static void check_accesses(call_check *cc) {
         if (s->op == IR_TILE_load || s->op == IR_TILE_store) {
             check_reach(cc, &s->access, s->rows, s->cols);
         } else if (s->op == IR_TILE_uniform) {
-            if (due(cc, s->access.param)) check_span(cc, s->access.param, (span){0, 1});
+            if (due(cc, s->access.param)) check_span(cc, s->access.param, (span){1, 2});
         } else if (s->window) {
             const ir_window *w = s->window;
             check_plane(cc, s, &w->image, w->height, w->line_stride, w->width);

@@ -1,75 +1,135 @@
 /* The verifier: everything graph.h promises, checked; and the cost of a node. */
 #include "hooks.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-static bool fail(ir_diag *diag, ir_loc loc, const char *text, const char *name) {
-    if (diag) ir_error(diag, loc, text, name ? name : "");
+/* A tensor's size stands in its type, not in an attribute the shape hook can see the rest of. */
+static bool sized_source(ir_op op) {
+    return op == IR_OP_input || op == IR_OP_param || op == IR_OP_state || op == IR_OP_constant;
+}
+
+static bool type_error(ir_diag *diag, const ir_node *node, ir_type inferred) {
+    ir_text a = {0}, b = {0};
+    ir_type_print(&a, node->type);
+    ir_type_print(&b, inferred);
+    ir_error(diag, node->loc, "%s has the type %s, expected %s", ir_op_get(node->op)->name, a.data,
+             b.data);
+    ir_text_free(&a);
+    ir_text_free(&b);
     return false;
 }
 
 static bool check_node(const ir_graph *graph, size_t id, ir_diag *diag) {
     const ir_node *node = &graph->nodes[id];
-    ir_diag *own = diag ? diag : ir_diag_new();
-    ir_shape_args args = {.diag = own, .loc = node->loc, .op = node->op,
+    const char *name = ir_op_get(node->op)->name;
+    ir_shape_args args = {.diag = diag, .loc = node->loc, .op = node->op,
                           .count = node->operand_count, .attrs = &node->attrs};
-    bool good = true;
-    for (int o = 0; o < node->operand_count && good; o++) {
-        good = node->operand[o].id < id;
-        if (good) args.type[o] = graph->nodes[node->operand[o].id].type;
-        else fail(diag, node->loc, "%s: operand is defined after its use", ir_op_get(node->op)->name);
+    int least, most;
+    ir_op_arity(node->op, &least, &most);
+    if (node->operand_count < least || node->operand_count > most)
+        return ir_error(diag, node->loc, "%s takes %d operands (%s), found %d", name, most,
+                        ir_op_get(node->op)->operands, node->operand_count);
+    for (int o = 0; o < node->operand_count; o++) {
+        if (node->operand[o].id >= id)
+            return ir_error(diag, node->loc, "%s: operand %d is not defined before its use", name,
+                            o);
+        args.type[o] = graph->nodes[node->operand[o].id].type;
     }
     ir_type type;
-    good = good && ir_infer(&args, &type);
-    if (good && ir_op_get(node->op)->kind == IR_SOURCE) type.dtype = node->type.dtype;
-    if (good && !ir_type_equal(type, node->type))
-        good = fail(diag, node->loc, "%s: stated type differs from the inferred one",
-                    ir_op_get(node->op)->name);
-    if (!diag) ir_diag_free(own);
-    return good;
-}
-
-static bool named_source(const ir_node *node) {
-    return node->op == IR_OP_input || node->op == IR_OP_param || node->op == IR_OP_state;
-}
-
-static bool check_names(const ir_graph *graph, ir_diag *diag) {
-    for (size_t i = 0; i < graph->count; i++) {
-        const ir_node *a = &graph->nodes[i];
-        if (!named_source(a)) continue;
-        if (!a->name || !*a->name) return fail(diag, a->loc, "%s without a name", ir_op_get(a->op)->name);
-        for (size_t k = 0; k < i; k++) {
-            const ir_node *b = &graph->nodes[k];
-            if (named_source(b) && strcmp(a->name, b->name) == 0)
-                return fail(diag, a->loc, "the name '%s' is taken by another source", a->name);
-        }
+    if (!ir_infer(&args, &type)) return false;
+    if (sized_source(node->op)) {
+        type.dtype = node->type.dtype;
+        type.sparsity = node->type.sparsity;
     }
-    for (size_t i = 0; i < graph->output_count; i++)
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(graph->outputs[i].name, graph->outputs[k].name) == 0)
-                return fail(diag, (ir_loc){0}, "two outputs are named '%s'",
-                            graph->outputs[i].name);
+    if (!ir_type_equal(type, node->type)) return type_error(diag, node, type);
+    if (!ir_type_valid(type))
+        return ir_error(diag, node->loc, "%s is empty or larger than 2^46 bytes", name);
+    return true;
+}
+
+typedef struct entry {
+    const char *name;
+    size_t id; /* of the node, or of the output */
+} entry;
+
+static int by_name(const void *a, const void *b) {
+    const entry *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+    return order ? order : x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* The second of two entries of one name, or NULL. */
+static const entry *repeated(entry *entries, size_t count) {
+    qsort(entries, count, sizeof *entries, by_name);
+    for (size_t i = 1; i < count; i++)
+        if (strcmp(entries[i - 1].name, entries[i].name) == 0) return &entries[i];
+    return NULL;
+}
+
+static bool check_sources(const ir_graph *graph, ir_diag *diag) {
+    size_t count = 0;
+    for (size_t i = 0; i < graph->count; i++) {
+        const ir_node *node = &graph->nodes[i];
+        if (!sized_source(node->op) || node->op == IR_OP_constant) continue;
+        if (!node->name || !*node->name)
+            return ir_error(diag, node->loc, "%s without a name", ir_op_get(node->op)->name);
+        count++;
+    }
+    entry *entries = ir_arena_alloc(diag->arena, (count + 1) * sizeof *entries);
+    count = 0;
+    for (size_t i = 0; i < graph->count; i++) {
+        const ir_node *node = &graph->nodes[i];
+        if (!sized_source(node->op) || node->op == IR_OP_constant) continue;
+        entries[count++] = (entry){node->name, i};
+    }
+    const entry *twice = repeated(entries, count);
+    return !twice || ir_error(diag, graph->nodes[twice->id].loc,
+                              "the name '%s' is taken by another source", twice->name);
+}
+
+static bool check_outputs(const ir_graph *graph, ir_diag *diag) {
+    size_t count = graph->output_count;
+    entry *entries = ir_arena_alloc(diag->arena, (count + 1) * sizeof *entries);
+    for (size_t i = 0; i < count; i++) {
+        if (graph->outputs[i].value.id >= graph->count)
+            return ir_error(diag, (ir_loc){0}, "output '%s' has no value", graph->outputs[i].name);
+        entries[i] = (entry){graph->outputs[i].name, i};
+    }
+    const entry *twice = repeated(entries, count);
+    return !twice || ir_error(diag, graph->nodes[graph->outputs[twice->id].value.id].loc,
+                              "two outputs are named '%s'", twice->name);
+}
+
+static bool check_updates(const ir_graph *graph, ir_diag *diag) {
+    bool *updated = ir_arena_alloc(diag->arena, graph->count + 1);
+    if (graph->update_count && graph->kind != IR_KIND_TRAIN)
+        return ir_error(diag, (ir_loc){0}, "only a train graph may update its parameters");
+    for (size_t i = 0; i < graph->update_count; i++) {
+        ir_update u = graph->updates[i];
+        if (u.target.id >= graph->count || u.value.id >= graph->count)
+            return ir_error(diag, (ir_loc){0}, "update %zu has no value", i);
+        const ir_node *target = &graph->nodes[u.target.id];
+        if (target->op != IR_OP_param && target->op != IR_OP_state)
+            return ir_error(diag, target->loc, "update of %s, expected a param or state",
+                            ir_op_get(target->op)->name);
+        if (!ir_type_equal(target->type, graph->nodes[u.value.id].type))
+            return ir_error(diag, target->loc, "update of '%s' changes its type", target->name);
+        if (updated[u.target.id])
+            return ir_error(diag, target->loc, "'%s' is updated twice", target->name);
+        updated[u.target.id] = true;
+    }
     return true;
 }
 
 bool ir_verify(const ir_graph *graph, ir_diag *diag) {
+    ir_diag *own = diag ? diag : ir_diag_new();
     bool good = true;
-    for (size_t i = 0; i < graph->count; i++) good = check_node(graph, i, diag) && good;
-    for (size_t i = 0; i < graph->output_count; i++)
-        if (graph->outputs[i].value.id >= graph->count)
-            return fail(diag, (ir_loc){0}, "output '%s' has no value", graph->outputs[i].name);
-    for (size_t i = 0; i < graph->update_count; i++) {
-        ir_update u = graph->updates[i];
-        if (u.target.id >= graph->count || u.value.id >= graph->count)
-            return fail(diag, (ir_loc){0}, "update %s", "has no value");
-        const ir_node *target = &graph->nodes[u.target.id];
-        if (target->op != IR_OP_param && target->op != IR_OP_state)
-            return fail(diag, target->loc, "update of %s, expected a param or state",
-                        ir_op_get(target->op)->name);
-        if (!ir_type_equal(target->type, graph->nodes[u.value.id].type))
-            return fail(diag, target->loc, "update of '%s' changes its type", target->name);
-    }
-    return check_names(graph, diag) && good;
+    for (size_t i = 0; i < graph->count; i++) good = check_node(graph, i, own) && good;
+    good = good && check_sources(graph, own) && check_outputs(graph, own) &&
+           check_updates(graph, own);
+    if (!diag) ir_diag_free(own);
+    return good;
 }
 
 static int64_t macs_of(const ir_graph *graph, const ir_node *node) {

@@ -458,17 +458,19 @@ static void test_numbers(void **state) {
     (void)state;
     enum { CLASSES = 5 };
     ir_plan *plan = plan_of("numbers");
-    int32_t io[6] = {add_buffer(plan, "label", IR_I64, IR_BUFFER_INPUT, 2),
+    int32_t io[7] = {add_buffer(plan, "label", IR_I64, IR_BUFFER_INPUT, 2),
                      add_buffer(plan, "scalars", IR_F32, IR_BUFFER_SCALARS, 6),
                      0,
                      add_buffer(plan, "hot", IR_F32, IR_BUFFER_OUTPUT, 2 * CLASSES),
                      add_buffer(plan, "u", IR_F32, IR_BUFFER_OUTPUT, 2 * CLASSES),
-                     add_buffer(plan, "rate", IR_F32, IR_BUFFER_OUTPUT, 1)};
-    io[2] = io[1];
+                     add_buffer(plan, "rate", IR_F32, IR_BUFFER_OUTPUT, 1),
+                     0};
+    io[2] = io[6] = io[1];
     kb_kernel b = kb_begin(plan->arena, "numbers", "");
     int label = kb_param(&b, "label", IR_I64, false), lr = kb_param(&b, "lr", IR_F32, false);
     int step = kb_param(&b, "step", IR_I64, false), hot = kb_param(&b, "hot", IR_F32, true);
     int u = kb_param(&b, "u", IR_F32, true), rate = kb_param(&b, "rate", IR_F32, true);
+    int all = kb_param(&b, "scalars", IR_I64, false);
     int n = kb_parallel(&b, "n", 2, 1);
     ir_affine row = kb_plus(kb_affine(0), n, CLASSES);
     ir_stmt iota = {.op = IR_TILE_iota, .rows = IR_FIXED(1), .cols = IR_FIXED(CLASSES), .loop = -1};
@@ -476,7 +478,7 @@ static void test_numbers(void **state) {
     iota.access = kb_access(-1, kb_affine(0), 0, 1);
     ir_stmt uniform = iota;
     uniform.op = IR_TILE_uniform;
-    uniform.access = kb_access(step, kb_affine(100), 0, 1);
+    uniform.access = kb_access(all, kb_affine(100), 0, 1);
     uniform.sample = kb_plus(kb_affine(0), n, 1);
     uniform.stream = 3;
     int l = kb_load(&b, kb_access(label, kb_plus(kb_affine(0), n, 1), 0, 0), IR_FIXED(1),

@@ -5,6 +5,14 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+/* The chains must stay in registers in every build. */
+#if defined(__clang__)
+#define PEAK_TARGET(features) __attribute__((target(features), noinline))
+#else
+#define PEAK_TARGET(features)                                                                      \
+    __attribute__((target(features), optimize("O3,unroll-loops"), noinline))
+#endif
+
 enum { CHAINS = 12, ROUNDS = 20000 }; /* enough chains to hide the latency of two units */
 
 /* Twelve independent chains of fused multiply-adds; the sum keeps them alive. */
@@ -17,13 +25,11 @@ enum { CHAINS = 12, ROUNDS = 20000 }; /* enough chains to hide the latency of tw
     for (int c = 0; c < CHAINS; c++) total += sum_of(chain[c]);                                    \
     return total
 
-__attribute__((target("avx2,fma"), optimize("O3,unroll-loops"), noinline)) static float
-chains_256(void) {
+PEAK_TARGET("avx2,fma") static float chains_256(void) {
     PEAK_BODY(__m256, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_cvtss_f32);
 }
 
-__attribute__((target("avx512f"), optimize("O3,unroll-loops"), noinline)) static float
-chains_512(void) {
+PEAK_TARGET("avx512f") static float chains_512(void) {
     PEAK_BODY(__m512, _mm512_set1_ps, _mm512_fmadd_ps, _mm512_cvtss_f32);
 }
 

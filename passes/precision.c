@@ -1,0 +1,37 @@
+/* Decides the element type of every value: the one place where bf16 will enter a graph.
+ *
+ * In f32 programs there is nothing to insert: every computed value is f32, and the pass checks it.
+ * bf16 belongs here because it must come after autodiff (gradients are derived in f32 and rounded
+ * where they are stored) and before lowering (which packs, fuses and tiles by element type); it will
+ * narrow activations and packed weights and leave sums, statistics, the loss and states in f32.
+ *
+ * requires     primitive ops
+ * establishes  computed values are f32; sources are f32, or i64 for labels and the step
+ * breaks       nothing
+ */
+#include "pass.h"
+#include "pass_rewrite.h"
+
+static bool allowed(const ir_node *node) {
+    if (node->type.dtype == IR_F32) return true;
+    bool whole = node->type.dtype == IR_I64;
+    bool moved = (ir_op_get(node->op)->traits & IR_MOVES) != 0;
+    return whole && (moved || ir_op_get(node->op)->kind == IR_SOURCE);
+}
+
+static ir_value rule(ir_graph *to, const ir_node *node, void *context) {
+    (void)to;
+    ir_diag *diag = context;
+    if (!allowed(node))
+        ir_error(diag, node->loc, "%s '%s' is %s, expected f32", ir_op_get(node->op)->name,
+                 node->name ? node->name : "", ir_dtype_name(node->type.dtype));
+    return IR_NO_VALUE;
+}
+
+ir_graph *pass_precision(const ir_graph *in, const pass_context *context) {
+    size_t before = context->diag->errors;
+    ir_graph *graph = pass_rewrite(in, rule, context->diag);
+    if (context->diag->errors == before) return graph;
+    ir_graph_free(graph);
+    return NULL;
+}
