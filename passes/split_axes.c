@@ -1,13 +1,16 @@
-/* Splits sums over dimensions that are not neighbours into one sum per run of neighbours.
+/* Splits sums over dimensions that are not neighbours into one sum per run of neighbours, and sums
+ * over samples and sites into one over the sites of each sample, then one over samples.
  *
  * requires     primitive ops
- * establishes  the axes of every sum are one run (dimensions of size 1 in between may be missing)
+ * establishes  the axes of every sum are one run (dimensions of size 1 in between may be missing);
+ *              dimension 0 of a tensor with sites is summed alone
  * breaks       nothing
  */
 #include "lowering.h"
 
 static bool run_ends(ir_type type, const ir_ints *axes, int i) {
     if (i + 1 == axes->count) return true;
+    if (type.rank >= 3 && axes->item[i] == 0 && type.dim[0] != 1) return true;
     for (int64_t d = axes->item[i] + 1; d < axes->item[i + 1]; d++)
         if (type.dim[d] != 1) return true;
     return false;
