@@ -204,6 +204,6 @@ void low_plan_memory(low_state *low) {
     plan->arena_bytes = place_class(&m, IR_BUFFER_ARENA);
     plan->private_bytes = place_class(&m, IR_BUFFER_PRIVATE);
     place_state(low);
+    if (plan->arena_bytes + plan->private_bytes == 0) plan->arena_bytes = 64; /* never empty */
     plan->workspace_bytes = plan->arena_bytes + plan->workers * plan->private_bytes;
-    if (plan->workspace_bytes == 0) plan->workspace_bytes = 64;
 }
