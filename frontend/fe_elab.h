@@ -73,6 +73,8 @@ fe_global *fe_find_global(fe_elab *e, const char *name);
 fe_value fe_global_value(fe_elab *e, fe_global *global);
 /* The value of -D for something whose default is `like` (POISON: anything). */
 fe_value fe_define_value(fe_elab *e, const fe_define *define, fe_value like);
+/* The place of its value, for messages. */
+ir_loc fe_define_loc(fe_elab *e, const fe_define *define);
 /* The last -D of this name, or NULL. */
 const fe_define *fe_find_define(const fe_options *options, const char *name);
 /* `value` as the kind of `like`: whole numbers become numbers. Reports what does not fit. */

@@ -82,12 +82,9 @@ static const ir_source *define_source(fe_elab *e, const fe_define *define) {
     return source;
 }
 
-static bool recipe_field(const char *name) {
-#define FIELD(field, kind, group, default_, least, most, doc)                                      \
-    if (strcmp(name, #field) == 0) return true;
-#include "fe_recipe.def"
-#undef FIELD
-    return false;
+ir_loc fe_define_loc(fe_elab *e, const fe_define *define) {
+    return (ir_loc){define_source(e, define), (uint32_t)strlen(define->name) + 1,
+                    (uint32_t)strlen(define->value)};
 }
 
 /* Every -D names a parameter of the file, of the model or a field of the recipe. */
@@ -198,8 +195,7 @@ static fe_value evaluate(fe_elab *e, fe_global *g) {
     }
     if (g->recipe) value = fe_conform(e, loc, name, fe_float(*g->recipe), like);
     if (g->define) {
-        loc = (ir_loc){define_source(e, g->define), (uint32_t)strlen(name) + 1,
-                       (uint32_t)strlen(g->define->value)};
+        loc = fe_define_loc(e, g->define);
         value = fe_define_value(e, g->define, like);
     }
     return check_choice(e, g, loc, value);

@@ -1,0 +1,267 @@
+/* Layers: an op together with its parameters, named and initialised as timm does it. */
+#include "fe_elab.h"
+
+#include <string.h>
+
+typedef struct layer_call {
+    fe_elab *e;
+    const fe_expr *call;
+    const char *label;   /* "stages.0.blocks.1.conv_dw" */
+    ir_value x;
+    ir_type type;        /* of x */
+    fe_slots slots;
+} layer_call;
+typedef fe_value layer(layer_call *c);
+
+enum { MAX_CHANNELS = 1 << 24, MAX_WINDOW = 1 << 16 };
+
+/* ---- parameters ---- */
+
+static bool take_name(fe_elab *e, const char *name) {
+    if (e->name_count * 2 >= e->name_capacity) {
+        size_t capacity = e->name_capacity ? 2 * e->name_capacity : 256;
+        const char **old = e->names;
+        size_t old_capacity = e->name_capacity;
+        e->names = ir_arena_alloc(e->arena, capacity * sizeof *e->names);
+        e->name_capacity = capacity;
+        e->name_count = 0;
+        for (size_t i = 0; i < old_capacity; i++)
+            if (old[i]) take_name(e, old[i]);
+    }
+    size_t slot = ir_hash(IR_HASH_SEED, name, strlen(name)) & (e->name_capacity - 1);
+    for (; e->names[slot]; slot = (slot + 1) & (e->name_capacity - 1))
+        if (strcmp(e->names[slot], name) == 0) return false;
+    e->names[slot] = ir_arena_strndup(e->arena, name, strlen(name));
+    e->name_count++;
+    return true;
+}
+
+static bool ends_with(const char *name, const char *end) {
+    size_t n = strlen(name), m = strlen(end);
+    return n >= m && strcmp(name + n - m, end) == 0;
+}
+
+/* Vectors and everything called bias, gamma or beta are not decayed (optim_factory.py). */
+static bool decays(const char *name, ir_ints shape) {
+    return shape.count > 1 && !ends_with(name, ".bias") && !ends_with(name, ".gamma") &&
+           !ends_with(name, ".beta");
+}
+
+fe_value fe_parameter(fe_elab *e, ir_loc loc, const char *name, ir_ints shape, const char *init,
+                      double std) {
+    static const char *const inits[] = {"zeros", "ones", "trunc_normal"};
+    bool known = false;
+    for (int i = 0; i < 3; i++) known = known || strcmp(init, inits[i]) == 0;
+    if (!known)
+        return fe_fail(e, loc, "init is \"%s\", expected \"zeros\", \"ones\" or \"trunc_normal\"",
+                       init);
+    if (!(std >= 0 && std <= 1e6))
+        return fe_fail(e, loc, "std is %g, expected 0 to 1e6", std);
+    if (!take_name(e, name)) {
+        fe_fail(e, loc, "the parameter '%s' exists already", name);
+        return fe_poison();
+    }
+    ir_attrs attrs = {.shape = shape, .init = init, .std = std, .lr_scale = 1,
+                      .decay = decays(name, shape) ? -1 : 0,
+                      .set = IR_SET(shape) | IR_SET(init) | IR_SET(std) | IR_SET(lr_scale) |
+                             IR_SET(decay)};
+    return fe_node(e, loc, IR_OP_param, NULL, 0, &attrs, name);
+}
+
+static ir_value own_parameter(layer_call *c, const char *suffix, ir_ints shape, const char *init,
+                              double std) {
+    char name[FE_MAX_LABEL + 16];
+    snprintf(name, sizeof name, "%s.%s", c->label, suffix);
+    fe_value value = fe_parameter(c->e, c->call->loc, name, shape, init, std);
+    return value.kind == FE_VALUE_TENSOR ? value.tensor : IR_NO_VALUE;
+}
+
+/* ---- arguments ---- */
+
+static int slot_of(const layer_call *c, const char *name) {
+    for (int i = 0; i < c->slots.count; i++)
+        if (strcmp(c->slots.name[i], name) == 0) return i;
+    IR_BUG("layer without argument %s", name);
+}
+
+static bool wrong(layer_call *c, int slot, const char *expected) {
+    fe_fail(c->e, c->slots.loc[slot], "'%s' of %s is %s, expected %s", c->slots.name[slot],
+            c->call->text, fe_describe(c->e->arena, c->slots.value[slot]), expected);
+    return false;
+}
+
+static bool get_channels(layer_call *c, const char *name, int64_t *out) {
+    int slot = slot_of(c, name);
+    fe_value value = c->slots.value[slot];
+    if (value.kind != FE_VALUE_INT || value.integer < 1 || value.integer > MAX_CHANNELS)
+        return wrong(c, slot, "a whole number from 1 to 16777216");
+    *out = value.integer;
+    return true;
+}
+
+static bool get_number(layer_call *c, const char *name, double *out) {
+    int slot = slot_of(c, name);
+    if (!fe_is_number(c->slots.value[slot])) return wrong(c, slot, "a number");
+    *out = fe_number(c->slots.value[slot]);
+    return true;
+}
+
+static bool get_bool(layer_call *c, const char *name, bool *out) {
+    int slot = slot_of(c, name);
+    if (c->slots.value[slot].kind != FE_VALUE_BOOL) return wrong(c, slot, "true or false");
+    *out = c->slots.value[slot].truth;
+    return true;
+}
+
+/* Height and width of a window, stride or border. */
+static bool get_pair(layer_call *c, const char *name, int64_t least, ir_ints *out) {
+    int slot = slot_of(c, name);
+    if (!fe_to_ints(c->e, c->slots.loc[slot], name, c->slots.value[slot], 2, out)) return false;
+    for (int i = 0; i < 2; i++)
+        if (out->item[i] < least || out->item[i] > MAX_WINDOW)
+            return wrong(c, slot, least ? "1 to 65536" : "0 to 65536");
+    return true;
+}
+
+static bool expect_image(layer_call *c) {
+    if (c->type.rank == 4) return true;
+    fe_fail(c->e, c->call->args[0].loc, "%s takes a tensor (N,H,W,C), found one of rank %d",
+            c->call->text, c->type.rank);
+    return false;
+}
+
+/* Weight and perhaps bias, then the op over them. */
+typedef struct weighted {
+    ir_op op;
+    ir_ints shape;      /* of the weight */
+    int64_t outputs;    /* elements of the bias */
+    const ir_attrs *attrs;
+} weighted;
+
+static fe_value build_weighted(layer_call *c, const weighted *w) {
+    bool bias = true;
+    double std = 0;
+    if (!get_bool(c, "bias", &bias) || !get_number(c, "std", &std)) return fe_poison();
+    ir_value operands[3] = {c->x, own_parameter(c, "weight", w->shape, "trunc_normal", std)};
+    if (bias) operands[2] = own_parameter(c, "bias", IR_INTS(w->outputs), "zeros", 0);
+    if (!ir_some(operands[1]) || (bias && !ir_some(operands[2]))) return fe_poison();
+    return fe_node(c->e, c->call->loc, w->op, operands, bias ? 3 : 2, w->attrs, c->label);
+}
+
+/* ---- one function per row of fe_builtins.def ---- */
+
+static fe_value layer_conv2d(layer_call *c) {
+    int64_t channels = 0, groups = 0;
+    ir_ints kernel;
+    ir_attrs attrs = {.set = IR_SET(stride) | IR_SET(pad) | IR_SET(groups)};
+    if (!expect_image(c) || !get_channels(c, "channels", &channels) ||
+        !get_channels(c, "groups", &groups) || !get_pair(c, "kernel", 1, &kernel) ||
+        !get_pair(c, "stride", 1, &attrs.stride) || !get_pair(c, "pad", 0, &attrs.pad))
+        return fe_poison();
+    attrs.groups = groups;
+    if (c->type.dim[3] % groups || channels % groups)
+        return fe_fail(c->e, c->call->loc,
+                       "conv2d: %lld and %lld channels are not divisible into %lld groups",
+                       (long long)c->type.dim[3], (long long)channels, (long long)groups);
+    weighted w = {IR_OP_conv2d,
+                  IR_INTS(channels, c->type.dim[3] / groups, kernel.item[0], kernel.item[1]),
+                  channels, &attrs};
+    return build_weighted(c, &w);
+}
+
+static fe_value layer_depthwise_conv(layer_call *c) {
+    ir_ints kernel;
+    ir_attrs attrs = {.set = IR_SET(stride) | IR_SET(pad)};
+    if (!expect_image(c) || !get_pair(c, "kernel", 1, &kernel) ||
+        !get_pair(c, "stride", 1, &attrs.stride))
+        return fe_poison();
+    attrs.pad = IR_INTS(kernel.item[0] / 2, kernel.item[1] / 2);
+    if (c->slots.given[slot_of(c, "pad")] && !get_pair(c, "pad", 0, &attrs.pad))
+        return fe_poison();
+    int64_t channels = c->type.dim[3];
+    weighted w = {IR_OP_depthwise_conv, IR_INTS(channels, 1, kernel.item[0], kernel.item[1]),
+                  channels, &attrs};
+    return build_weighted(c, &w);
+}
+
+static fe_value layer_linear(layer_call *c) {
+    int64_t channels = 0;
+    bool conv = false;
+    if (!get_channels(c, "channels", &channels) || !get_bool(c, "conv", &conv))
+        return fe_poison();
+    int64_t inputs = c->type.dim[c->type.rank - 1];
+    weighted w = {IR_OP_linear, conv ? IR_INTS(channels, inputs, 1, 1) : IR_INTS(channels, inputs),
+                  channels, NULL};
+    return build_weighted(c, &w);
+}
+
+/* Weight and bias over the last dimension. */
+static fe_value build_affine(layer_call *c, ir_op op, const char *weight_init) {
+    ir_attrs attrs = {.set = IR_SET(eps)};
+    ir_ints shape = IR_INTS(c->type.dim[c->type.rank - 1]);
+    if (!get_number(c, "eps", &attrs.eps)) return fe_poison();
+    if (!(attrs.eps >= 0 && attrs.eps <= 1)) {
+        wrong(c, slot_of(c, "eps"), "a number from 0 to 1");
+        return fe_poison();
+    }
+    ir_value operands[3] = {c->x, own_parameter(c, "weight", shape, weight_init, 0),
+                            own_parameter(c, "bias", shape, "zeros", 0)};
+    if (!ir_some(operands[1]) || !ir_some(operands[2])) return fe_poison();
+    return fe_node(c->e, c->call->loc, op, operands, 3, &attrs, c->label);
+}
+
+static fe_value layer_layer_norm(layer_call *c) { return build_affine(c, IR_OP_layer_norm, "ones"); }
+
+static fe_value layer_grn(layer_call *c) {
+    int slot = slot_of(c, "scope");
+    fe_value scope = c->slots.value[slot];
+    if (scope.kind == FE_VALUE_TEXT && strcmp(scope.text, "batch") == 0)
+        return fe_fail(c->e, c->slots.loc[slot],
+                       "grn: scope \"batch\" is not supported yet, expected \"sample\"");
+    if (scope.kind != FE_VALUE_TEXT || strcmp(scope.text, "sample") != 0) {
+        wrong(c, slot, "\"sample\"");
+        return fe_poison();
+    }
+    return build_affine(c, IR_OP_grn, "zeros");
+}
+
+static const struct {
+    const char *name, *specification;
+    layer *run;
+} layers[] = {
+#define LAYER(name, parameters) {#name, parameters, layer_##name},
+#include "fe_builtins.def"
+#undef LAYER
+};
+
+bool fe_find_layer(const char *name, int *index) {
+    for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++)
+        if (strcmp(layers[i].name, name) == 0) {
+            *index = (int)i;
+            return true;
+        }
+    return false;
+}
+
+fe_value fe_call_layer(fe_elab *e, const fe_expr *call, int index, const fe_value *values,
+                       const char *label) {
+    layer_call c = {.e = e, .call = call, .label = label};
+    if (call->count == 0 || call->args[0].name || values[0].kind != FE_VALUE_TENSOR)
+        return fe_fail(e, call->loc, "first argument of %s is %s, expected a tensor", call->text,
+                       call->count ? fe_describe(e->arena, values[0]) : "missing");
+    c.x = values[0].tensor;
+    c.type = ir_type_of(e->graph, c.x);
+    if (!label) {
+        size_t errors = e->diag->errors;
+        fe_fail(e, call->loc, "'%s' has parameters and needs a label to name them", call->text);
+        if (e->diag->errors > errors)
+            ir_hint(e->diag, "write y = name: %s(..)", call->text);
+        return fe_poison();
+    }
+    if (c.type.rank < 2)
+        return fe_fail(e, call->loc, "%s takes a tensor (..,C) of rank 2 or more, found rank %d",
+                       call->text, c.type.rank);
+    if (!fe_fill_slots(e, call, values, 1, layers[index].specification, &c.slots))
+        return fe_poison();
+    return layers[index].run(&c);
+}

@@ -1,0 +1,370 @@
+/* Recipes: every field from its default, the recipe with those it is derived from, the command line
+ * and -D, in this order. */
+#include "fe_elab.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum field_kind { KIND_COUNT, KIND_NUMBER, KIND_PAIR, KIND_WORD } field_kind;
+
+typedef struct field_info {
+    const char *name;
+    field_kind kind;
+    const char *group, *default_;
+    double least, most;
+} field_info;
+
+static const field_info fields[FE_FIELD_COUNT] = {
+#define FIELD(name, kind, group, default_, least, most, doc)                                       \
+    {#name, KIND_##kind, #group, default_, least, most},
+#include "fe_recipe.def"
+#undef FIELD
+};
+
+/* Where the value of a field lies in a recipe. */
+static void *field_at(fe_recipe *recipe, int field) {
+    switch ((fe_field)field) {
+#define FIELD(name, kind, group, default_, least, most, doc)                                       \
+    case FE_FIELD_##name: return &recipe->name;
+#include "fe_recipe.def"
+#undef FIELD
+    case FE_FIELD_COUNT: break;
+    }
+    IR_BUG("recipe field %d", field);
+}
+
+typedef struct resolver {
+    fe_elab *e;
+    fe_recipe *recipe;
+    const char *origin; /* of what is set now */
+    bool good;
+} resolver;
+
+static void fail(resolver *r, ir_loc loc, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void fail(resolver *r, ir_loc loc, const char *format, ...) {
+    va_list args;
+    ir_text text = {0};
+    va_start(args, format);
+    ir_text_vprintf(&text, format, args);
+    va_end(args);
+    fe_fail(r->e, loc, "%s", text.data);
+    ir_text_free(&text);
+    r->good = false;
+}
+
+/* ---- one field ---- */
+
+static bool in_range(resolver *r, int field, ir_loc loc, double value) {
+    const field_info *f = &fields[field];
+    if (value >= f->least && value <= f->most) return true;
+    fail(r, loc, "'%s' is %g, expected %g to %g", f->name, value, f->least, f->most);
+    return false;
+}
+
+static void wrong_kind(resolver *r, int field, ir_loc loc, fe_value value) {
+    static const char *const expected[] = {"a whole number", "a number", "a list of two numbers",
+                                           "a word"};
+    if (value.kind != FE_POISON)
+        fail(r, loc, "'%s' is %s, expected %s", fields[field].name,
+             fe_describe(r->e->arena, value), expected[fields[field].kind]);
+    r->good = false;
+}
+
+static void set_pair(resolver *r, int field, ir_loc loc, fe_value value) {
+    double *pair = field_at(r->recipe, field);
+    bool fits = value.kind == FE_VALUE_LIST && value.list->count == 2 &&
+                fe_is_number(value.list->items[0]) && fe_is_number(value.list->items[1]);
+    if (!fits) {
+        wrong_kind(r, field, loc, value);
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        pair[i] = fe_number(value.list->items[i]);
+        in_range(r, field, loc, pair[i]);
+    }
+    bool range = strncmp(fields[field].name, "crop_", 5) == 0;
+    if (range && pair[0] > pair[1])
+        fail(r, loc, "'%s' is [%g, %g], expected the smaller number first", fields[field].name,
+             pair[0], pair[1]);
+}
+
+static void set_word(resolver *r, int field, ir_loc loc, const char *word) {
+    const char *words = fields[field].default_;
+    for (const char *p = words; *p; p += strcspn(p, " "), p += *p == ' ') {
+        size_t length = strcspn(p, " ");
+        if (strlen(word) != length || strncmp(p, word, length) != 0) continue;
+        *(const char **)field_at(r->recipe, field) =
+            ir_arena_strndup(r->e->diag->arena, word, length);
+        return;
+    }
+    fail(r, loc, "'%s' is '%s', expected %s%s", fields[field].name, word,
+         strchr(words, ' ') ? "one of " : "", words);
+}
+
+static void set_field(resolver *r, int field, ir_loc loc, fe_value value) {
+    r->recipe->origin[field] = r->origin;
+    switch (fields[field].kind) {
+    case KIND_COUNT:
+        if (value.kind != FE_VALUE_INT) wrong_kind(r, field, loc, value);
+        else if (in_range(r, field, loc, (double)value.integer))
+            *(int64_t *)field_at(r->recipe, field) = value.integer;
+        break;
+    case KIND_NUMBER:
+        if (!fe_is_number(value)) wrong_kind(r, field, loc, value);
+        else if (in_range(r, field, loc, fe_number(value)))
+            *(double *)field_at(r->recipe, field) = fe_number(value);
+        break;
+    case KIND_PAIR: set_pair(r, field, loc, value); break;
+    case KIND_WORD:
+        if (value.kind == FE_VALUE_TEXT) set_word(r, field, loc, value.text);
+        else wrong_kind(r, field, loc, value);
+        break;
+    }
+}
+
+static void set_default(resolver *r, int field) {
+    const field_info *f = &fields[field];
+    void *at = field_at(r->recipe, field);
+    char *end;
+    r->recipe->origin[field] = r->origin;
+    switch (f->kind) {
+    case KIND_COUNT: *(int64_t *)at = strtoll(f->default_, NULL, 10); break;
+    case KIND_NUMBER: *(double *)at = strtod(f->default_, NULL); break;
+    case KIND_PAIR:
+        ((double *)at)[0] = strtod(f->default_, &end);
+        ((double *)at)[1] = strtod(end, NULL);
+        break;
+    case KIND_WORD:
+        *(const char **)at =
+            ir_arena_strndup(r->e->diag->arena, f->default_, strcspn(f->default_, " "));
+        break;
+    }
+}
+
+/* ---- calls: adamw(lr = 0.1), crop(padding = 2) ---- */
+
+/* Inside its call, crop_padding is `padding`. */
+static const char *argument_name(int field) {
+    const char *name = fields[field].name;
+    return strncmp(name, "crop_", 5) == 0 ? name + 5 : name;
+}
+
+static bool known_group(const char *group) {
+    for (int i = 0; i < FE_FIELD_COUNT; i++)
+        if (strcmp(fields[i].group, group) == 0) return strcmp(group, "recipe") != 0;
+    return false;
+}
+
+/* The field for argument `arg`, number `position` of a call of `group`, or -1. */
+static int find_argument(const char *group, const fe_arg *arg, size_t position) {
+    for (int i = 0; i < FE_FIELD_COUNT; i++) {
+        if (strcmp(fields[i].group, group) != 0) continue;
+        if (arg->name ? strcmp(argument_name(i), arg->name) == 0 : position-- == 0) return i;
+    }
+    return -1;
+}
+
+static void set_call(resolver *r, const fe_expr *call, const char *group) {
+    for (size_t i = 0; i < call->count; i++) {
+        const fe_arg *arg = &call->args[i];
+        int field = find_argument(group, arg, i);
+        if (field >= 0) {
+            set_field(r, field, arg->value->loc, fe_eval(r->e, arg->value));
+            continue;
+        }
+        if (!arg->name) {
+            fail(r, arg->loc, "%s takes no further argument", call->text);
+            continue;
+        }
+        fe_names names = {.arena = r->e->arena};
+        fail(r, arg->loc, "%s takes no argument '%s'", call->text, arg->name);
+        for (int k = 0; k < FE_FIELD_COUNT; k++)
+            if (strcmp(fields[k].group, group) == 0) fe_names_add(&names, argument_name(k));
+        fe_suggest(r->e->diag, &names, arg->name);
+    }
+}
+
+/* A list of transforms replaces the one a recipe is derived from, whole. */
+static void set_augment(resolver *r, const fe_arg *arg) {
+    static const char *const transforms[] = {"crop", "flip", "random_resized_crop"};
+    enum { COUNT = sizeof transforms / sizeof *transforms };
+    if (arg->value->kind != FE_EXPR_LIST) {
+        fail(r, arg->value->loc, "'augment' is no list; expected [crop(..), flip(..), "
+             "random_resized_crop(..)]");
+        return;
+    }
+    for (int i = 0; i < FE_FIELD_COUNT; i++)
+        for (int t = 0; t < COUNT; t++)
+            if (strcmp(fields[i].group, transforms[t]) == 0) set_default(r, i);
+    for (size_t i = 0; i < arg->value->count; i++) {
+        const fe_expr *call = arg->value->args[i].value;
+        bool known = false;
+        for (int t = 0; t < COUNT && call->kind == FE_EXPR_CALL; t++)
+            known = known || strcmp(call->text, transforms[t]) == 0;
+        if (known) set_call(r, call, call->text);
+        else fail(r, call->loc, "unknown transform; expected crop(padding = N), flip(P) or "
+                  "random_resized_crop(scale = [A, B])");
+    }
+}
+
+static void set_recipe_field(resolver *r, const fe_arg *arg) {
+    if (strcmp(arg->name, "augment") == 0) {
+        set_augment(r, arg);
+        return;
+    }
+    fe_names names = {.arena = r->e->arena};
+    for (int i = 0; i < FE_FIELD_COUNT; i++) {
+        const field_info *f = &fields[i];
+        if (strcmp(f->group, "recipe") != 0) continue;
+        fe_names_add(&names, f->name);
+        if (strcmp(f->name, arg->name) != 0) continue;
+        if (f->kind == KIND_WORD && arg->value->kind == FE_EXPR_CALL) {
+            r->recipe->origin[i] = r->origin;
+            set_word(r, i, arg->value->loc, arg->value->text);
+            const char *group = known_group(arg->value->text) ? arg->value->text : f->name;
+            if (r->good) set_call(r, arg->value, group);
+        } else if (f->kind == KIND_WORD && arg->value->kind == FE_EXPR_NAME) {
+            r->recipe->origin[i] = r->origin;
+            set_word(r, i, arg->value->loc, arg->value->text);
+        } else {
+            set_field(r, i, arg->value->loc, fe_eval(r->e, arg->value));
+        }
+        return;
+    }
+    fe_names_add(&names, "augment");
+    fail(r, arg->loc, "a recipe has no field '%s'", arg->name);
+    fe_suggest(r->e->diag, &names, arg->name);
+}
+
+/* ---- a recipe ---- */
+
+static void apply_item(resolver *r, const fe_item *item) {
+    const fe_items *items = &r->e->model->items;
+    if (item->base)
+        apply_item(r, fe_find_item(items, (size_t)(item - items->items), FE_ITEM_RECIPE,
+                                   item->base));
+    r->origin = ir_arena_printf(r->e->diag->arena, "recipe %s", item->name);
+    for (size_t i = 0; i < item->arg_count; i++) set_recipe_field(r, &item->args[i]);
+}
+
+/* The recipe asked for; NULL without an error if the file has none. */
+static const fe_item *choose(resolver *r) {
+    const fe_items *items = &r->e->model->items;
+    const char *wanted = r->e->options->recipe;
+    const fe_item *last = NULL;
+    fe_names names = {.arena = r->e->arena};
+    for (size_t i = 0; i < items->count; i++) {
+        if (items->items[i].kind != FE_ITEM_RECIPE) continue;
+        last = &items->items[i];
+        fe_names_add(&names, last->name);
+        if (strcmp(last->name, wanted ? wanted : "default") == 0) return last;
+    }
+    if (!wanted) return last;
+    r->good = ir_error(r->e->diag, (ir_loc){0}, "there is no recipe '%s'", wanted);
+    const char *near = ir_nearest(wanted, names.items, names.count);
+    if (near) ir_hint(r->e->diag, "did you mean '%s'?", near);
+    else if (last) ir_hint(r->e->diag, "the file has '%s'", last->name);
+    else ir_hint(r->e->diag, "the file has no recipes");
+    return NULL;
+}
+
+static void apply_command_line(resolver *r) {
+    const fe_options *options = r->e->options;
+    if (options->batch) {
+        r->recipe->batch = options->batch;
+        r->recipe->origin[FE_FIELD_batch] = "--batch";
+    }
+    if (options->seed) {
+        r->recipe->seed = (int64_t)*options->seed;
+        r->recipe->origin[FE_FIELD_seed] = "--seed";
+    }
+    r->origin = "-D";
+    for (int i = 0; i < FE_FIELD_COUNT; i++) {
+        const fe_define *define = fe_find_define(options, fields[i].name);
+        if (!define) continue;
+        fe_value like = fields[i].kind == KIND_WORD ? fe_text("") : fe_poison();
+        fe_value value = fe_define_value(r->e, define, like);
+        if (value.kind == FE_POISON) r->good = false;
+        else set_field(r, i, fe_define_loc(r->e, define), value);
+    }
+}
+
+bool fe_resolve_recipe(const fe_model *model, const fe_options *options, fe_recipe *recipe,
+                       ir_diag *diag) {
+    fe_elab *e = fe_elab_new(model, options, diag);
+    *recipe = (fe_recipe){.name = "default"};
+    if (!e) return false;
+    fe_frame frame = {.prefix = ""};
+    e->frame = &frame;
+    resolver r = {.e = e, .recipe = recipe, .origin = "default", .good = true};
+    for (int i = 0; i < FE_FIELD_COUNT; i++) set_default(&r, i);
+    const fe_item *item = choose(&r);
+    if (item) recipe->name = ir_arena_strndup(diag->arena, item->name, strlen(item->name));
+    if (item) apply_item(&r, item);
+    apply_command_line(&r);
+    fe_elab_free(e);
+    return r.good;
+}
+
+double fe_recipe_lr(const fe_recipe *recipe) {
+    return recipe->base_lr > 0 ? recipe->base_lr * (double)recipe->batch / 256 : recipe->lr;
+}
+
+bool fe_recipe_given(const fe_recipe *recipe, fe_field field) {
+    return recipe->origin[field] && strcmp(recipe->origin[field], "default") != 0;
+}
+
+/* ---- printing ---- */
+
+static void print_field(const fe_recipe *recipe, int field, const char *indent, ir_text *out) {
+    const void *at = field_at((fe_recipe *)recipe, field);
+    bool grouped = strcmp(fields[field].group, "recipe") != 0;
+    ir_text_printf(out, "%s%s = ", indent, grouped ? argument_name(field) : fields[field].name);
+    switch (fields[field].kind) {
+    case KIND_COUNT: ir_text_printf(out, "%lld", (long long)*(const int64_t *)at); break;
+    case KIND_NUMBER: fe_print_number(*(const double *)at, out); break;
+    case KIND_PAIR:
+        ir_text_append(out, "[", 1);
+        fe_print_number(((const double *)at)[0], out);
+        ir_text_append(out, ", ", 2);
+        fe_print_number(((const double *)at)[1], out);
+        ir_text_append(out, "]", 1);
+        break;
+    case KIND_WORD: ir_text_printf(out, "%s", *(const char *const *)at); break;
+    }
+    ir_text_printf(out, "%s # %s\n", grouped ? "," : " ", recipe->origin[field]);
+}
+
+static void print_call(const fe_recipe *recipe, const char *word, const char *group,
+                       const char *indent, ir_text *out) {
+    char inner[16];
+    snprintf(inner, sizeof inner, "%s    ", indent);
+    ir_text_printf(out, "%s(\n", word);
+    for (int i = 0; i < FE_FIELD_COUNT; i++)
+        if (strcmp(fields[i].group, group) == 0) print_field(recipe, i, inner, out);
+    ir_text_printf(out, "%s)", indent);
+}
+
+void fe_print_recipe(const fe_recipe *recipe, ir_text *out) {
+    static const char *const transforms[] = {"crop", "flip", "random_resized_crop"};
+    ir_text_printf(out, "recipe %s {\n", recipe->name);
+    for (int i = 0; i < FE_FIELD_COUNT; i++) {
+        if (strcmp(fields[i].group, "recipe") != 0) continue;
+        if (fields[i].kind != KIND_WORD) {
+            print_field(recipe, i, "    ", out);
+            continue;
+        }
+        const char *word = *(const char *const *)field_at((fe_recipe *)recipe, i);
+        ir_text_printf(out, "    # %s\n    %s = ", recipe->origin[i], fields[i].name);
+        print_call(recipe, word, known_group(word) ? word : fields[i].name, "    ", out);
+        ir_text_append(out, "\n", 1);
+    }
+    ir_text_printf(out, "    augment = [\n");
+    for (size_t t = 0; t < sizeof transforms / sizeof *transforms; t++) {
+        ir_text_printf(out, "        ");
+        print_call(recipe, transforms[t], transforms[t], "        ", out);
+        ir_text_append(out, ",\n", 2);
+    }
+    ir_text_printf(out, "    ]\n}\n");
+}

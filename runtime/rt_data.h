@@ -1,0 +1,31 @@
+/* Data sets: labelled images that are read by number.
+ *
+ * Two kinds. IDX files as MNIST comes (train-images-idx3-ubyte[.gz] and so on; t10k- is the test
+ * part); they are held in memory. A folder per class: DIR/train/CLASS/IMAGE and DIR/val/CLASS/IMAGE
+ * (or test/), or DIR/CLASS/IMAGE alone; classes and images in byte order of their names; PNG, JPEG and
+ * BMP, decoded when asked for. Every field of a file is checked before it is used.
+ */
+#ifndef RT_DATA_H
+#define RT_DATA_H
+
+#include "rt_image.h"
+
+typedef enum rt_part { RT_TRAIN, RT_TEST } rt_part;
+
+typedef struct rt_data rt_data;
+
+/* NULL after an error; DIR without a test part has none for RT_TEST. */
+rt_data *rt_data_open(const char *directory, rt_part part, rt_error *error);
+void rt_data_close(rt_data *data);
+int64_t rt_data_count(const rt_data *data);
+int64_t rt_data_classes(const rt_data *data);
+/* Names of the classes, rt_data_classes of them: the folders', or Fashion-MNIST's, or "0", "1"... */
+const char *const *rt_data_class_names(const rt_data *data);
+int64_t rt_data_label(const rt_data *data, int64_t index);
+/* Decodes image `index` with `channels` (1 or 3); free with rt_image_free. Safe from any thread. */
+bool rt_data_image(const rt_data *data, int64_t index, int channels, rt_image *image,
+                   rt_error *error);
+/* For messages: the file of an image. */
+void rt_data_name(const rt_data *data, int64_t index, char *text, size_t size);
+
+#endif

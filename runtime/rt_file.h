@@ -1,0 +1,19 @@
+/* Files that are whole or absent: written beside the target, synced, renamed, directory synced. */
+#ifndef RT_FILE_H
+#define RT_FILE_H
+
+#include "rt_error.h"
+
+typedef struct rt_file rt_file;
+
+rt_file *rt_file_create(const char *path, rt_error *error);
+/* After a failure, further writes do nothing and rt_file_commit reports the first error. */
+void rt_file_write(rt_file *file, const void *data, size_t bytes);
+bool rt_file_commit(rt_file *file, rt_error *error); /* frees `file` in any case */
+void rt_file_abandon(rt_file *file);
+/* Appends one line and its newline in a single write. */
+bool rt_file_append_line(const char *path, const char *line, rt_error *error);
+/* Creates a directory and those above it. */
+bool rt_make_directory(const char *path, rt_error *error);
+
+#endif

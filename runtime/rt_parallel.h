@@ -1,0 +1,14 @@
+/* Threads for compiled programs: the parallel-for of the ABI over OpenMP. rt_parallel.c is the only
+ * file with pragmas. */
+#ifndef RT_PARALLEL_H
+#define RT_PARALLEL_H
+
+#include "cnx_abi.h"
+
+/* Cores this process may run on (its affinity mask, and the CPU share of its control group). */
+int64_t rt_cores(void);
+/* A parallel-for with `count` workers (at least 1). A worker takes a contiguous range of tasks, as
+ * even as possible, so a task meets the same worker in every step. */
+cnx_threads rt_threads(int64_t count);
+
+#endif
