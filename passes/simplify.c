@@ -1,0 +1,221 @@
+/* Makes large tensors few: moves cancel, broadcasts vanish into their readers, factors go to the
+ * smaller operand, and sums come before the products they commute with.
+ *
+ *     reshape(reshape(x)) = reshape(x)         permute(permute(x)) = permute(x) or x
+ *     f(broadcast(x), y)  = f(x, y)            f(broadcast(x)) = broadcast(f(x))     f pointwise
+ *     scale(mul(x, s))    = mul(x, scale(s))   mul(mul(x, s), t) = mul(x, mul(s, t))  s, t smaller
+ *     sum(broadcast(x))   = scale(sum(x))      sum(mul(x, s)) = mul(sum(x), s)   s constant there
+ *
+ * Gradients of sums are broadcasts, and gradients of means scale them: after this pass a GRN's
+ * gradient is one sum, one product and one sum of two products per element of its input.
+ *
+ * requires     primitive ops
+ * establishes  no pointwise op or sum reads a broadcast; no reshape reads a reshape, no permute a
+ *              permute; none of them is the identity
+ * breaks       factors become neighbours (fold); equal subexpressions appear (cse)
+ */
+#include "op_util.h"
+#include "pass.h"
+#include "pass_rewrite.h"
+
+static const ir_node *operand(const ir_graph *to, const ir_node *node, int o) {
+    return ir_at(to, node->operand[o]);
+}
+
+/* The shape of x with ones in front, so that it has this rank. */
+static ir_type aligned(ir_type x, int rank) {
+    ir_type type = x;
+    type.rank = rank;
+    for (int d = 0; d < rank; d++) {
+        int own = d - (rank - x.rank);
+        type.dim[d] = own < 0 ? 1 : x.dim[own];
+    }
+    return type;
+}
+
+static ir_value broadcast_to(ir_graph *to, ir_value x, ir_type type) {
+    if (ir_type_same_shape(ir_type_of(to, x), type)) return x;
+    ir_attrs attrs = {.set = IR_SET(shape), .shape = {.count = type.rank}};
+    for (int d = 0; d < type.rank; d++)
+        attrs.shape.item[d] = type.dim[d];
+    return ir_build(to, IR_OP_broadcast, &x, 1, &attrs, NULL);
+}
+
+/* ---- moves ---- */
+
+static ir_value simplify_reshape(ir_graph *to, const ir_node *node) {
+    const ir_node *x = operand(to, node, 0);
+    if (ir_type_equal(x->type, node->type)) return node->operand[0];
+    if (x->op != IR_OP_reshape) return IR_NO_VALUE;
+    ir_value inner = x->operand[0];
+    if (ir_type_equal(ir_type_of(to, inner), node->type)) return inner;
+    return ir_build(to, IR_OP_reshape, &inner, 1, &node->attrs, NULL);
+}
+
+/* A permutation that leaves the dimensions larger than 1 in their order moves nothing. */
+static bool moves_nothing(ir_type from, const ir_ints *order) {
+    int64_t last = -1;
+    for (int d = 0; d < order->count; d++) {
+        if (from.dim[order->item[d]] == 1) continue;
+        if (order->item[d] < last) return false;
+        last = order->item[d];
+    }
+    return true;
+}
+
+static ir_value simplify_permute(ir_graph *to, const ir_node *node) {
+    const ir_node *x = operand(to, node, 0);
+    if (moves_nothing(x->type, &node->attrs.order))
+        return ir_reshape(to, node->operand[0], node->type);
+    if (x->op != IR_OP_permute) return IR_NO_VALUE;
+    ir_attrs attrs = {.order = node->attrs.order, .set = IR_SET(order)};
+    for (int d = 0; d < attrs.order.count; d++)
+        attrs.order.item[d] = x->attrs.order.item[node->attrs.order.item[d]];
+    ir_value inner = x->operand[0];
+    return ir_build(to, IR_OP_permute, &inner, 1, &attrs, NULL);
+}
+
+/* ---- broadcasts ---- */
+
+static ir_value simplify_broadcast(ir_graph *to, const ir_node *node) {
+    const ir_node *x = operand(to, node, 0);
+    if (ir_type_equal(x->type, node->type)) return node->operand[0];
+    if (x->op != IR_OP_broadcast) return IR_NO_VALUE;
+    return broadcast_to(to, x->operand[0], node->type);
+}
+
+/* A pointwise op computes on what its operands were before they were repeated; what is still to be
+ * repeated is its result. */
+static ir_value through_pointwise(ir_graph *to, const ir_node *node) {
+    ir_value x[IR_MAX_OPERANDS];
+    bool found = false;
+    for (int o = 0; o < node->operand_count; o++) {
+        const ir_node *from = operand(to, node, o);
+        bool repeats = from->op == IR_OP_broadcast;
+        x[o] = repeats ? from->operand[0] : node->operand[o];
+        found = found || repeats;
+    }
+    if (!found) return IR_NO_VALUE;
+    ir_value y = ir_build(to, node->op, x, node->operand_count, &node->attrs, NULL);
+    return broadcast_to(to, y, node->type);
+}
+
+/* ---- factors ---- */
+
+static bool smaller(ir_type a, ir_type b) {
+    return ir_type_elements(a) < ir_type_elements(b);
+}
+
+/* A product of a tensor of the result's shape and a smaller one. */
+static bool split_factor(const ir_graph *to, ir_value product, ir_value *large, ir_value *small) {
+    const ir_node *node = ir_at(to, product);
+    if (node->op != IR_OP_mul) return false;
+    for (int o = 0; o < 2; o++) {
+        *large = node->operand[o];
+        *small = node->operand[1 - o];
+        if (smaller(ir_type_of(to, *small), node->type) &&
+            ir_type_same_shape(ir_type_of(to, *large), node->type))
+            return true;
+    }
+    return false;
+}
+
+static ir_value simplify_scale(ir_graph *to, const ir_node *node) {
+    ir_value large, small;
+    if (!split_factor(to, node->operand[0], &large, &small)) return IR_NO_VALUE;
+    return ir_binary(to, IR_OP_mul, large, ir_scale(to, small, node->attrs.factor));
+}
+
+/* mul(mul(x, s), t) and mul(scale(x), t): s and the factor join t if that stays small. */
+static ir_value simplify_mul(ir_graph *to, const ir_node *node) {
+    for (int o = 0; o < 2; o++) {
+        ir_value x = node->operand[o], t = node->operand[1 - o], large, small;
+        ir_type type = ir_type_of(to, t), joined;
+        if (!smaller(type, node->type)) continue;
+        if (ir_at(to, x)->op == IR_OP_scale) {
+            ir_value inner = ir_at(to, x)->operand[0];
+            return ir_binary(to, IR_OP_mul, inner, ir_scale(to, t, ir_at(to, x)->attrs.factor));
+        }
+        if (!split_factor(to, x, &large, &small)) continue;
+        if (!op_broadcast(ir_type_of(to, small), type, &joined) || !smaller(joined, node->type))
+            continue;
+        return ir_binary(to, IR_OP_mul, large, ir_binary(to, IR_OP_mul, small, t));
+    }
+    return IR_NO_VALUE;
+}
+
+/* ---- sums ---- */
+
+static ir_value sum_kept(ir_graph *to, ir_value x, ir_ints axes) {
+    return axes.count ? ir_sum(to, x, axes, true) : x;
+}
+
+/* Repeated elements are counted, the others summed. */
+static ir_value sum_of_broadcast(ir_graph *to, const ir_node *node, ir_value x) {
+    ir_type whole = operand(to, node, 0)->type, own = aligned(ir_type_of(to, x), whole.rank);
+    ir_type kept = whole;
+    ir_ints axes = {0};
+    double times = 1;
+    for (int i = 0; i < node->attrs.axes.count; i++) {
+        int64_t d = node->attrs.axes.item[i];
+        kept.dim[d] = 1;
+        if (own.dim[d] == whole.dim[d])
+            axes.item[axes.count++] = d;
+        else
+            times *= (double)whole.dim[d];
+    }
+    ir_value y = sum_kept(to, ir_reshape(to, x, own), axes);
+    if (times != 1) y = ir_scale(to, y, times);
+    return ir_reshape(to, broadcast_to(to, y, kept), node->type);
+}
+
+/* sum(mul(x, s)): the axes along which s does not change are summed before the product. */
+static ir_value sum_before_product(ir_graph *to, const ir_node *node) {
+    ir_value large, small;
+    if (!split_factor(to, node->operand[0], &large, &small)) return IR_NO_VALUE;
+    ir_type whole = ir_type_of(to, large), own = aligned(ir_type_of(to, small), whole.rank);
+    ir_ints before = {0}, after = {0};
+    for (int i = 0; i < node->attrs.axes.count; i++) {
+        int64_t d = node->attrs.axes.item[i];
+        if (own.dim[d] == 1)
+            before.item[before.count++] = d;
+        else
+            after.item[after.count++] = d;
+    }
+    if (before.count == 0) return IR_NO_VALUE;
+    ir_value y =
+        ir_binary(to, IR_OP_mul, ir_sum(to, large, before, true), ir_reshape(to, small, own));
+    return ir_reshape(to, sum_kept(to, y, after), node->type);
+}
+
+static ir_value simplify_sum(ir_graph *to, const ir_node *node) {
+    const ir_node *x = operand(to, node, 0);
+    ir_value inner = x->operand_count ? x->operand[0] : IR_NO_VALUE;
+    if (ir_type_elements(x->type) == ir_type_elements(node->type))
+        return ir_reshape(to, node->operand[0], node->type);
+    if (x->op == IR_OP_broadcast) return sum_of_broadcast(to, node, inner);
+    if (x->op != IR_OP_scale) return sum_before_product(to, node);
+    double factor = x->attrs.factor;
+    return ir_scale(to, ir_sum(to, inner, node->attrs.axes, node->attrs.keep), factor);
+}
+
+static ir_value rule(ir_graph *to, const ir_node *node, void *context) {
+    (void)context;
+    ir_value y = IR_NO_VALUE;
+    switch ((int)node->op) {
+    case IR_OP_reshape: return simplify_reshape(to, node);
+    case IR_OP_permute: return simplify_permute(to, node);
+    case IR_OP_broadcast: return simplify_broadcast(to, node);
+    case IR_OP_sum: return simplify_sum(to, node);
+    default: break; /* pointwise ops below, others stay */
+    }
+    if (ir_op_get(node->op)->traits & IR_POINTWISE) y = through_pointwise(to, node);
+    if (ir_some(y)) return y;
+    if (node->op == IR_OP_scale) return simplify_scale(to, node);
+    return node->op == IR_OP_mul ? simplify_mul(to, node) : IR_NO_VALUE;
+}
+
+ir_graph *pass_simplify(const ir_graph *in, const pass_context *context) {
+    (void)context;
+    return pass_rewrite_stable(in, rule, NULL, 16);
+}
