@@ -101,7 +101,7 @@ static int hex_digit(char c) {
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* The byte behind a backslash; 0 if there is none of this name. */
+/* The byte behind a backslash; 0, reading nothing, if there is none of this name. */
 static char read_escape(parser *p) {
     char c = *p->at;
     if (c == 'n' || c == 't' || c == '"' || c == '\\') {
@@ -110,7 +110,7 @@ static char read_escape(parser *p) {
     }
     if (c != 'x' || hex_digit(p->at[1]) < 0 || hex_digit(p->at[2]) < 0) return 0;
     c = (char)(hex_digit(p->at[1]) * 16 + hex_digit(p->at[2]));
-    p->at += 3;
+    if (c) p->at += 3;
     return c;
 }
 
