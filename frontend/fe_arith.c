@@ -35,9 +35,12 @@ static fe_value ints(fe_elab *e, ir_loc loc, fe_token_kind op, int64_t a, int64_
     bool divides = op == FE_SLASH || op == FE_FLOOR_SLASH || op == FE_PERCENT;
     if (divides && b == 0) return fe_fail(e, loc, "division by zero");
     switch ((int)op) {
-    case FE_PLUS: return __builtin_add_overflow(a, b, &out) ? overflow(e, loc, op, a, b) : fe_int(out);
-    case FE_MINUS: return __builtin_sub_overflow(a, b, &out) ? overflow(e, loc, op, a, b) : fe_int(out);
-    case FE_STAR: return __builtin_mul_overflow(a, b, &out) ? overflow(e, loc, op, a, b) : fe_int(out);
+    case FE_PLUS:
+        return __builtin_add_overflow(a, b, &out) ? overflow(e, loc, op, a, b) : fe_int(out);
+    case FE_MINUS:
+        return __builtin_sub_overflow(a, b, &out) ? overflow(e, loc, op, a, b) : fe_int(out);
+    case FE_STAR:
+        return __builtin_mul_overflow(a, b, &out) ? overflow(e, loc, op, a, b) : fe_int(out);
     case FE_SLASH: return fe_float((double)a / (double)b);
     case FE_FLOOR_SLASH:
     case FE_PERCENT:
@@ -107,8 +110,10 @@ static fe_value scale(fe_elab *e, ir_loc loc, ir_value x, double factor) {
 /* + - * / with a tensor on at least one side. */
 static fe_value tensors(fe_elab *e, ir_loc loc, fe_token_kind op, fe_value a, fe_value b) {
     bool left = a.kind == FE_VALUE_TENSOR, right = b.kind == FE_VALUE_TENSOR;
-    ir_op node = op == FE_PLUS ? IR_OP_add : op == FE_MINUS ? IR_OP_sub
-                 : op == FE_STAR ? IR_OP_mul : IR_OP_div;
+    ir_op node = op == FE_PLUS    ? IR_OP_add
+                 : op == FE_MINUS ? IR_OP_sub
+                 : op == FE_STAR  ? IR_OP_mul
+                                  : IR_OP_div;
     bool known = op == FE_PLUS || op == FE_MINUS || op == FE_STAR || op == FE_SLASH;
     if (!known || !(left || fe_is_number(a)) || !(right || fe_is_number(b)))
         return no_operator(e, loc, op, a, b);
@@ -145,8 +150,7 @@ fe_value fe_binary(fe_elab *e, ir_loc loc, fe_token_kind op, fe_value a, fe_valu
     if (a.kind == FE_VALUE_TENSOR || b.kind == FE_VALUE_TENSOR) return tensors(e, loc, op, a, b);
     if (a.kind == FE_VALUE_INT && b.kind == FE_VALUE_INT)
         return ints(e, loc, op, a.integer, b.integer);
-    if (fe_is_number(a) && fe_is_number(b))
-        return floats(e, loc, op, fe_number(a), fe_number(b));
+    if (fe_is_number(a) && fe_is_number(b)) return floats(e, loc, op, fe_number(a), fe_number(b));
     if (a.kind == FE_VALUE_TEXT && b.kind == FE_VALUE_TEXT) return texts(e, loc, op, a, b);
     if (a.kind == FE_VALUE_LIST && b.kind == FE_VALUE_LIST) return lists(e, loc, op, a, b);
     return no_operator(e, loc, op, a, b);

@@ -9,7 +9,7 @@
 
 #include "fe_lex.h"
 
-enum { FE_MAX_DEPTH = 96 };
+enum { FE_MAX_DEPTH = 96, FE_MAX_ARGS = 256 };
 
 typedef struct fe_expr fe_expr;
 
@@ -21,25 +21,25 @@ typedef struct fe_arg {
 } fe_arg;
 
 typedef enum fe_expr_kind {
-    FE_EXPR_INT,     /* integer */
-    FE_EXPR_FLOAT,   /* number */
-    FE_EXPR_BOOL,    /* integer 0 or 1 */
-    FE_EXPR_STRING,  /* text */
-    FE_EXPR_NAME,    /* text */
-    FE_EXPR_LIST,    /* args */
-    FE_EXPR_EACH,    /* [a for text in b] */
-    FE_EXPR_UNARY,   /* op a: - not */
-    FE_EXPR_BINARY,  /* a op b */
-    FE_EXPR_CHOICE,  /* a if b else c */
-    FE_EXPR_INDEX,   /* a[b] */
-    FE_EXPR_CALL     /* text(args) */
+    FE_EXPR_INT,    /* integer */
+    FE_EXPR_FLOAT,  /* number */
+    FE_EXPR_BOOL,   /* integer 0 or 1 */
+    FE_EXPR_STRING, /* text */
+    FE_EXPR_NAME,   /* text */
+    FE_EXPR_LIST,   /* args */
+    FE_EXPR_EACH,   /* [a for text in b] */
+    FE_EXPR_UNARY,  /* op a: - not */
+    FE_EXPR_BINARY, /* a op b */
+    FE_EXPR_CHOICE, /* a if b else c */
+    FE_EXPR_INDEX,  /* a[b] */
+    FE_EXPR_CALL    /* text(args) */
 } fe_expr_kind;
 
 struct fe_expr {
     fe_expr_kind kind;
     fe_token_kind op;
-    ir_loc loc;        /* of its operator, or of its first token */
-    int depth;         /* 1 for a leaf */
+    ir_loc loc; /* of its operator, or of its first token */
+    int depth;  /* 1 for a leaf */
     const char *text;
     int64_t integer;
     double number;
@@ -79,11 +79,11 @@ typedef enum fe_stmt_kind {
 
 struct fe_stmt {
     fe_stmt_kind kind;
-    ir_loc loc;           /* of the name, or of the keyword */
+    ir_loc loc; /* of the name, or of the keyword */
     const char *text;
-    const char *dtype;    /* of an input: "f32" or "i64" */
-    fe_label label;       /* count 0: none */
-    fe_expr *value;       /* of an input: its shape, a list */
+    const char *dtype; /* of an input: "f32" or "i64" */
+    fe_label label;    /* count 0: none */
+    fe_expr *value;    /* of an input: its shape, a list */
     fe_expr *message;
     fe_body body, other;
 };
@@ -92,29 +92,29 @@ struct fe_stmt {
 typedef struct fe_param {
     const char *name;
     ir_loc loc;
-    fe_expr *value;   /* default; NULL: must be given */
+    fe_expr *value; /* default; NULL: must be given */
 } fe_param;
 
 typedef enum fe_item_kind {
-    FE_ITEM_USE,    /* use "text" */
-    FE_ITEM_PARAM,  /* param name: choices = value */
-    FE_ITEM_SET,    /* set name = value */
-    FE_ITEM_BLOCK,  /* block name(params) { body } */
-    FE_ITEM_MODEL,  /* model name(params) { body }   or   model name = base(args) */
-    FE_ITEM_RECIPE  /* recipe name from base { fields } */
+    FE_ITEM_USE,   /* use "text" */
+    FE_ITEM_PARAM, /* param name: choices = value */
+    FE_ITEM_SET,   /* set name = value */
+    FE_ITEM_BLOCK, /* block name(params) { body } */
+    FE_ITEM_MODEL, /* model name(params) { body }   or   model name = base(args) */
+    FE_ITEM_RECIPE /* recipe name from base { fields } */
 } fe_item_kind;
 
 typedef struct fe_item {
     fe_item_kind kind;
-    ir_loc loc;             /* of the name */
+    ir_loc loc; /* of the name */
     const char *name;
-    const char *base;       /* model, recipe: derived from this one, or NULL */
+    const char *base; /* model, recipe: derived from this one, or NULL */
     ir_loc base_loc;
     fe_expr *value;
-    fe_expr *choices;       /* of a param: a list, or NULL */
+    fe_expr *choices; /* of a param: a list, or NULL */
     fe_param *params;
     size_t param_count, param_capacity;
-    fe_arg *args;           /* of a derived model; of a recipe: its fields */
+    fe_arg *args; /* of a derived model; of a recipe: its fields */
     size_t arg_count, arg_capacity;
     fe_body body;
 } fe_item;

@@ -29,7 +29,8 @@ static void read_specification(fe_elab *e, const char *text, fe_slots *slots, bo
         if (length > name + 1)
             slots->value[i] = parse_default(e, text + name + 1, length - name - 1);
         text += length;
-        while (*text == ' ') text++;
+        while (*text == ' ')
+            text++;
     }
 }
 
@@ -44,7 +45,8 @@ static bool no_such_argument(fe_elab *e, const fe_expr *call, const fe_arg *arg,
     fe_names names = {.arena = e->arena};
     size_t errors = e->diag->errors;
     fe_fail(e, arg->loc, "%s takes no argument '%s'", call->text, arg->name);
-    for (int i = 0; i < slots->count; i++) fe_names_add(&names, slots->name[i]);
+    for (int i = 0; i < slots->count; i++)
+        fe_names_add(&names, slots->name[i]);
     if (e->diag->errors > errors) fe_suggest(e->diag, &names, arg->name);
     return false;
 }
@@ -58,8 +60,9 @@ bool fe_fill_slots(fe_elab *e, const fe_expr *call, const fe_value *values, size
         int slot = arg->name ? find_slot(slots, arg->name) : (int)(i - from);
         if (slot < 0) return no_such_argument(e, call, arg, slots);
         if (slot >= slots->count || slots->given[slot]) {
-            fe_fail(e, arg->loc, slot >= slots->count ? "%s takes at most %d arguments"
-                                                      : "%s has a value for this argument already",
+            fe_fail(e, arg->loc,
+                    slot >= slots->count ? "%s takes at most %d arguments"
+                                         : "%s has a value for this argument already",
                     call->text, slots->count + (int)from);
             return false;
         }
@@ -126,7 +129,8 @@ static bool bind_block(fe_elab *e, const fe_expr *call, const fe_item *block,
 static fe_value call_block(fe_elab *e, const fe_expr *call, const fe_item *block,
                            const fe_value *values, const char *label) {
     fe_frame *caller = e->frame, frame = {.prefix = caller->prefix};
-    if (!e->graph) return fe_fail(e, call->loc, "block '%s' is called outside of a model", block->name);
+    if (!e->graph)
+        return fe_fail(e, call->loc, "block '%s' is called outside of a model", block->name);
     if (label) frame.prefix = ir_arena_printf(e->arena, "%s.", label);
     if (e->calls >= FE_MAX_CALLS) {
         fe_fail(e, call->loc, "blocks are nested deeper than %d calls", FE_MAX_CALLS);
@@ -152,7 +156,7 @@ static bool is_bare_op(const fe_expr *call, const fe_value *values) {
 }
 
 fe_value fe_call(fe_elab *e, const fe_expr *call, const char *label) {
-    const fe_items *items = &e->model->items;
+    const fe_model *model = e->model;
     fe_value *values = ir_arena_alloc(e->arena, (call->count + 1) * sizeof *values);
     bool poison = false;
     if (!fe_spend(e, call->loc, (int64_t)call->count)) return fe_poison();
@@ -161,7 +165,7 @@ fe_value fe_call(fe_elab *e, const fe_expr *call, const char *label) {
         poison = poison || values[i].kind == FE_POISON;
     }
     if (poison || e->stopped) return fe_poison();
-    const fe_item *block = fe_find_item(items, items->count, FE_ITEM_BLOCK, call->text);
+    const fe_item *block = fe_find_item(model, model->items.count, FE_ITEM_BLOCK, call->text);
     if (block) return call_block(e, call, block, values, label);
     int index;
     ir_op op;
@@ -169,8 +173,7 @@ fe_value fe_call(fe_elab *e, const fe_expr *call, const char *label) {
     bool tensor = call->count > 0 && values[0].kind == FE_VALUE_TENSOR;
     if (fe_find_function(call->text, &index) && !(is_op && tensor))
         return fe_call_function(e, call, index, values, label);
-    if (!e->graph)
-        return fe_fail(e, call->loc, "op '%s' is called outside of a model", call->text);
+    if (!e->graph) return fe_fail(e, call->loc, "op '%s' is called outside of a model", call->text);
     if (fe_find_layer(call->text, &index) && !is_bare_op(call, values))
         return fe_call_layer(e, call, index, values, label);
     if (is_op) return fe_call_op(e, call, op, values, label);

@@ -16,8 +16,8 @@
  * Source texts live in the arena of `diag`, since messages and nodes point into them: free it last.
  * A model is not changed by elaboration and may be elaborated any number of times.
  *
- * Infer: input image; output logits. Grad and train: inputs image and label; outputs logits and loss.
- * (What a model of another kind has stands in its file.) A parameter that is not decayed has
+ * Infer: input image; output logits. Grad and train: inputs image and label; outputs logits and
+ * loss. (What a model of another kind has stands in its file.) A parameter that is not decayed has
  * decay = 0, any other decay = -1, "as the recipe says".
  */
 #ifndef FE_COMPILE_H
@@ -32,12 +32,12 @@ typedef struct fe_define {
 } fe_define;
 
 typedef struct fe_options {
-    ir_kind kind;            /* infer: no loss and no label; grad and train: both */
-    int64_t batch;           /* 0: infer 1, otherwise the recipe's */
-    bool random;             /* drop path is on (grad and train only) */
-    bool plain_loss;         /* the recipe does not shape the graph: no smoothing, no drop path of its */
-    const char *recipe;      /* NULL: `default`, or the last one in the file, or all defaults */
-    const uint64_t *seed;    /* NULL: the recipe's */
+    ir_kind kind;       /* infer: no loss and no label; grad and train: both */
+    int64_t batch;      /* 0: infer 1, otherwise the recipe's */
+    bool random;        /* drop path is on (grad and train only) */
+    bool plain_loss;    /* the recipe does not shape the graph: no smoothing, no drop path of its */
+    const char *recipe; /* NULL: `default`, or the last one in the file, or all defaults */
+    const uint64_t *seed; /* NULL: the recipe's */
     const fe_define *defines;
     size_t define_count;
 } fe_options;
@@ -60,7 +60,8 @@ ir_graph *fe_elaborate(const fe_model *model, const fe_options *options, ir_diag
 bool fe_resolve_recipe(const fe_model *model, const fe_options *options, fe_recipe *recipe,
                        ir_diag *diag);
 
-/* The parsed files as one canonical text without comments and `use`: it parses to the same print. */
+/* The parsed files as one canonical text without comments and `use`: it parses to the same print.
+ */
 void fe_print_ast(const fe_model *model, ir_text *out);
 /* A recipe as the language writes it, every field stated, with its origin as a comment. */
 void fe_print_recipe(const fe_recipe *recipe, ir_text *out);

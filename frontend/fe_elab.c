@@ -52,7 +52,8 @@ static const char *label_text(fe_elab *e, const fe_label *label) {
 static fe_value labelled_value(fe_elab *e, const fe_stmt *stmt) {
     if (!stmt->label.count) return fe_eval(e, stmt->value);
     if (stmt->value->kind != FE_EXPR_CALL)
-        return fe_fail(e, stmt->label.loc, "a label names the parameters of a call, and there is none");
+        return fe_fail(e, stmt->label.loc,
+                       "a label names the parameters of a call, and there is none");
     const char *label = label_text(e, &stmt->label);
     return label ? fe_call(e, stmt->value, label) : fe_poison();
 }
@@ -74,47 +75,57 @@ static void run_for(fe_elab *e, const fe_stmt *stmt) {
 
 static void run_if(fe_elab *e, const fe_stmt *stmt) {
     fe_value value = fe_eval(e, stmt->value);
-    if (value.kind == FE_VALUE_BOOL) fe_run_body(e, value.truth ? &stmt->body : &stmt->other);
+    if (value.kind == FE_VALUE_BOOL)
+        fe_run_body(e, value.truth ? &stmt->body : &stmt->other);
     else if (value.kind != FE_POISON)
         fe_fail(e, stmt->value->loc, "condition is %s, expected true or false",
                 fe_describe(e->arena, value));
 }
 
-static bool has_input(const ir_graph *graph, const char *name) {
-    for (size_t i = 0; i < graph->count; i++)
-        if (graph->nodes[i].op == IR_OP_input && strcmp(graph->nodes[i].name, name) == 0) return true;
-    return false;
+/* Whether there is room for one more input of this name; reports why not. */
+static bool new_input(fe_elab *e, const fe_stmt *stmt) {
+    int inputs = 0;
+    for (size_t i = 0; i < e->graph->count; i++) {
+        if (e->graph->nodes[i].op != IR_OP_input) continue;
+        if (strcmp(e->graph->nodes[i].name, stmt->text) == 0) {
+            fe_fail(e, stmt->loc, "the input '%s' stands twice", stmt->text);
+            return false;
+        }
+        inputs++;
+    }
+    if (inputs == FE_MAX_RESULTS) fe_fail(e, stmt->loc, "more than %d inputs", FE_MAX_RESULTS);
+    return inputs < FE_MAX_RESULTS;
+}
+
+static bool check_dims(fe_elab *e, const fe_stmt *stmt, const ir_ints *dims) {
+    int64_t elements = 1;
+    for (int d = 0; d < dims->count; d++) {
+        int64_t dim = dims->item[d];
+        if (dim < 1)
+            fe_fail(e, stmt->value->loc, "dimension %d of '%s' is %lld, expected at least 1", d,
+                    stmt->text, (long long)dim);
+        else if (elements > INT32_MAX / dim)
+            fe_fail(e, stmt->value->loc, "input '%s' has more than %d elements", stmt->text,
+                    INT32_MAX);
+        if (dim < 1 || elements > INT32_MAX / dim) return false;
+        elements *= dim;
+    }
+    return true;
 }
 
 static void run_input(fe_elab *e, const fe_stmt *stmt) {
     fe_value shape = fe_eval(e, stmt->value);
     ir_ints dims;
     fe_set_local(e, stmt->text, fe_poison());
-    if (shape.kind == FE_POISON || !fe_to_ints(e, stmt->value->loc, "shape", shape, 0, &dims)) return;
+    if (shape.kind == FE_POISON || !fe_to_ints(e, stmt->value->loc, "shape", shape, 0, &dims))
+        return;
     bool real = strcmp(stmt->dtype, "f32") == 0;
     if (!real && strcmp(stmt->dtype, "i64") != 0) {
         fe_fail(e, stmt->loc, "element type of '%s' is '%s', expected f32 or i64", stmt->text,
                 stmt->dtype);
         return;
     }
-    int64_t elements = 1;
-    for (int d = 0; d < dims.count; d++) {
-        if (dims.item[d] >= 1 && elements <= INT32_MAX / dims.item[d]) {
-            elements *= dims.item[d];
-            continue;
-        }
-        if (dims.item[d] < 1)
-            fe_fail(e, stmt->value->loc, "dimension %d of '%s' is %lld, expected at least 1", d,
-                    stmt->text, (long long)dims.item[d]);
-        else
-            fe_fail(e, stmt->value->loc, "input '%s' has more than %d elements", stmt->text,
-                    INT32_MAX);
-        return;
-    }
-    if (has_input(e->graph, stmt->text)) {
-        fe_fail(e, stmt->loc, "the input '%s' stands twice", stmt->text);
-        return;
-    }
+    if (!check_dims(e, stmt, &dims) || !new_input(e, stmt)) return;
     ir_type type = ir_type_make(real ? IR_F32 : IR_I64, dims.count, dims.item);
     fe_set_local(e, stmt->text, fe_tensor(ir_input(e->graph, stmt->text, type)));
 }
@@ -133,17 +144,23 @@ static void run_output(fe_elab *e, const fe_stmt *stmt) {
             fe_fail(e, stmt->loc, "the output '%s' stands twice", stmt->text);
             return;
         }
+    if (e->graph->output_count == FE_MAX_RESULTS) {
+        fe_fail(e, stmt->loc, "more than %d outputs", FE_MAX_RESULTS);
+        return;
+    }
     ir_add_output(e->graph, stmt->text, value.tensor);
 }
 
-/* Lists become their elements with blanks between: "0.485 0.456 0.406". */
+/* Numbers of a list have blanks between them, "0.485 0.456 0.406"; strings, which may hold blanks,
+ * have a line each. */
 static void meta_text(fe_value value, ir_text *out) {
     if (value.kind == FE_VALUE_TEXT) {
-        ir_text_printf(out, "%s", value.text);
+        ir_text_append(out, value.text, strlen(value.text));
     } else if (value.kind == FE_VALUE_LIST) {
         for (size_t i = 0; i < value.list->count; i++) {
-            if (i) ir_text_append(out, " ", 1);
-            meta_text(value.list->items[i], out);
+            fe_value item = value.list->items[i];
+            if (i) ir_text_append(out, item.kind == FE_VALUE_TEXT ? "\n" : " ", 1);
+            meta_text(item, out);
         }
     } else {
         fe_print_value(value, out);
@@ -157,9 +174,16 @@ static void run_meta(fe_elab *e, const fe_stmt *stmt) {
         fe_fail(e, stmt->loc, "meta '%s' is a tensor, expected a value", stmt->text);
         return;
     }
+    if (e->graph->meta_count == FE_MAX_RESULTS && !ir_get_meta(e->graph, stmt->text)) {
+        fe_fail(e, stmt->loc, "more than %d metas", FE_MAX_RESULTS);
+        return;
+    }
+    int64_t elements = value.kind == FE_VALUE_LIST ? (int64_t)value.list->total : 1;
+    if (!fe_spend(e, stmt->loc, elements)) return;
     ir_text text = {0};
     meta_text(value, &text);
-    ir_set_meta(e->graph, stmt->text, text.data ? text.data : "");
+    if (fe_spend(e, stmt->loc, (int64_t)text.length / 16))
+        ir_set_meta(e->graph, stmt->text, text.data ? text.data : "");
     ir_text_free(&text);
 }
 
@@ -172,7 +196,8 @@ static void run_assert(fe_elab *e, const fe_stmt *stmt) {
         return;
     }
     fe_value message = fe_eval(e, stmt->message);
-    if (message.kind == FE_VALUE_TEXT) fe_fail(e, stmt->loc, "%s", message.text);
+    if (message.kind == FE_VALUE_TEXT)
+        fe_fail(e, stmt->loc, "%s", message.text);
     else if (message.kind != FE_POISON)
         fe_fail(e, stmt->message->loc, "the message is %s, expected a string",
                 fe_describe(e->arena, message));
@@ -199,8 +224,8 @@ static void run_stmt(fe_elab *e, const fe_stmt *stmt) {
 void fe_run_body(fe_elab *e, const fe_body *body) {
     if (e->stack >= FE_MAX_STACK) {
         if (body->count)
-            fe_fail(e, body->items[0].loc, "blocks and expressions are nested deeper than %d levels",
-                    FE_MAX_STACK);
+            fe_fail(e, body->items[0].loc,
+                    "blocks and expressions are nested deeper than %d levels", FE_MAX_STACK);
         e->stopped = true;
         return;
     }
@@ -212,14 +237,21 @@ void fe_run_body(fe_elab *e, const fe_body *body) {
 
 /* ---- the model ---- */
 
-/* What `NAME = BASE(args)` gives a parameter of the model with the body; the last model counts most. */
+/* What `NAME = BASE(args)` gives a parameter of the model with the body; the last model counts
+ * most. */
 static const fe_expr *derived_value(const fe_elab *e, const fe_item *item, const char *name) {
-    for (; item->base; item = fe_find_item(&e->model->items,
-                                           (size_t)(item - e->model->items.items),
-                                           FE_ITEM_MODEL, item->base))
+    for (; item->base; item = fe_find_before(e->model, item, item->base))
         for (size_t i = 0; i < item->arg_count; i++)
             if (strcmp(item->args[i].name, name) == 0) return item->args[i].value;
     return NULL;
+}
+
+static void needs_value(fe_elab *e, const fe_item *item, const fe_param *param) {
+    size_t errors = e->diag->errors;
+    fe_fail(e, item->loc, "model '%s' needs a value for '%s'", item->name, param->name);
+    if (e->diag->errors > errors)
+        ir_hint(e->diag, "model NAME = %s(%s = ..), or -D %s=..", item->name, param->name,
+                param->name);
 }
 
 static void bind_model(fe_elab *e, const fe_item *item, const fe_item *root) {
@@ -228,11 +260,9 @@ static void bind_model(fe_elab *e, const fe_item *item, const fe_item *root) {
         const fe_expr *derived = derived_value(e, item, param->name);
         const fe_define *define = fe_find_define(e->options, param->name);
         fe_value like = param->value ? fe_eval(e, param->value) : fe_poison(), value = like;
-        if (derived)
-            value = fe_conform(e, derived->loc, param->name, fe_eval(e, derived), like);
+        if (derived) value = fe_conform(e, derived->loc, param->name, fe_eval(e, derived), like);
         if (define) value = fe_define_value(e, define, derived ? value : like);
-        if (!param->value && !derived && !define)
-            fe_fail(e, item->loc, "model '%s' needs a value for '%s'", item->name, param->name);
+        if (!param->value && !derived && !define) needs_value(e, item, param);
         fe_set_local(e, param->name, value);
     }
 }
@@ -241,9 +271,11 @@ static void bind_model(fe_elab *e, const fe_item *item, const fe_item *root) {
 static void apply_recipe(fe_elab *e, const fe_recipe *recipe) {
     bool infer = e->options->kind == IR_KIND_INFER;
     e->batch = e->options->batch ? e->options->batch : infer ? 1 : recipe->batch;
-    if (infer || e->options->plain_loss) return;
-    e->label_smoothing = recipe->label_smoothing;
-    fe_global *drop_path = fe_find_global(e, "drop_path");
+    if (infer) return;
+    bool plain = e->options->plain_loss;
+    if (!plain || fe_find_define(e->options, "label_smoothing"))
+        e->label_smoothing = recipe->label_smoothing;
+    fe_global *drop_path = plain ? NULL : fe_find_global(e, "drop_path");
     if (drop_path && fe_recipe_given(recipe, FE_FIELD_drop_path))
         drop_path->recipe = &recipe->drop_path;
 }

@@ -1,8 +1,8 @@
 /* Elaboration: running a model's text with all values known, building the graph on the way.
  *
  * Everything is bounded: steps (one per expression and statement, and per element of a list), depth
- * of calls and expressions, nodes of the graph. An error gives a poison value and a message, once per
- * place, and elaboration goes on.
+ * of calls and expressions, nodes of the graph. An error gives a poison value and a message, once
+ * per place, and elaboration goes on.
  */
 #ifndef FE_ELAB_H
 #define FE_ELAB_H
@@ -12,20 +12,21 @@
 
 enum {
     FE_MAX_STEPS = 500000,
-    FE_MAX_CALLS = 48,        /* blocks within blocks */
-    FE_MAX_STACK = 600,       /* expressions and statements within each other */
+    FE_MAX_CALLS = 48,  /* blocks within blocks */
+    FE_MAX_STACK = 600, /* expressions and statements within each other */
     FE_MAX_NODES = 20000,
     FE_MAX_LIST = 65536,
     FE_MAX_LIST_DEPTH = 8,
-    FE_MAX_LABEL = 200
+    FE_MAX_LABEL = 200,
+    FE_MAX_RESULTS = 64 /* inputs, outputs and metas, of each */
 };
 
 /* A `param` of the file. */
 typedef struct fe_global {
-    const fe_item *item;       /* its declaration */
-    const fe_item *set;        /* the last `set` of it, or NULL */
-    const fe_define *define;   /* -D, or NULL */
-    const double *recipe;      /* the recipe's value (drop_path), or NULL */
+    const fe_item *item;     /* its declaration; NULL: the item of this number is no param */
+    const fe_item *set;      /* the last `set` of it, or NULL */
+    const fe_define *define; /* -D, or NULL */
+    const double *recipe;    /* the recipe's value (drop_path), or NULL */
     enum { FE_UNKNOWN, FE_BUSY, FE_READY } state;
     fe_value value;
 } fe_global;
@@ -37,7 +38,7 @@ typedef struct fe_local {
 
 /* The names of one call of a block or model. */
 typedef struct fe_frame {
-    const char *prefix;        /* "stages.0.blocks.1." or "" */
+    const char *prefix; /* "stages.0.blocks.1." or "" */
     fe_local *locals;
     size_t count, capacity;
     bool returned;
@@ -47,22 +48,21 @@ typedef struct fe_frame {
 typedef struct fe_elab {
     const fe_model *model;
     const fe_options *options;
-    ir_arena *arena;           /* values; lives as long as the elaboration */
+    ir_arena *arena; /* values; lives as long as the elaboration */
     ir_diag *diag;
-    ir_graph *graph;           /* NULL: only values are computed */
-    fe_global *globals;
-    size_t global_count;
-    fe_frame *frame;           /* NULL: outside of any body */
-    bool builtins;             /* batch, training, label_smoothing have values here */
+    ir_graph *graph;    /* NULL: only values are computed */
+    fe_global *globals; /* one per item of the model */
+    fe_frame *frame;    /* NULL: outside of any body */
+    bool builtins;      /* batch, training, label_smoothing have values here */
     int64_t batch;
     double label_smoothing;
-    int64_t streams;           /* random streams given out */
+    int64_t streams; /* random streams given out */
     int64_t steps;
     int calls, stack;
-    bool stopped;              /* a limit was reached: nothing more happens */
+    bool stopped;                   /* a limit was reached: nothing more happens */
     ir_loc reported[IR_DIAG_LIMIT]; /* places that had their message */
     size_t reported_count;
-    const char **names;        /* hash table of parameter names */
+    const char **names; /* hash table of parameter names */
     size_t name_count, name_capacity;
 } fe_elab;
 
@@ -85,6 +85,8 @@ fe_value fe_fail(fe_elab *e, ir_loc loc, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Counts work; false (after a message) when a limit is reached. */
 bool fe_spend(fe_elab *e, ir_loc loc, int64_t steps);
+/* Adds "did you mean" to the message just recorded, out of the names that have values here. */
+void fe_suggest_value(fe_elab *e, const char *wrong);
 /* A list with room for `count` elements; NULL after an error. Fill it, then fe_close_list. */
 fe_list *fe_new_list(fe_elab *e, ir_loc loc, size_t count);
 fe_value fe_close_list(fe_elab *e, ir_loc loc, fe_list *list);
@@ -100,7 +102,8 @@ fe_value fe_unary(fe_elab *e, ir_loc loc, fe_token_kind op, fe_value a);
 /* fe_call.c: a call with its label, whole (prefix included), or NULL. */
 fe_value fe_call(fe_elab *e, const fe_expr *expr, const char *label);
 /* Puts arguments into the slots of a specification "channels kernel stride=1"; *slot of an argument
- * that is not given and has no default is POISON with given[i] false. Returns false after an error. */
+ * that is not given and has no default is POISON with given[i] false. Returns false after an error.
+ */
 enum { FE_MAX_SLOTS = 12 };
 typedef struct fe_slots {
     int count;
@@ -122,7 +125,8 @@ fe_value fe_call_layer(fe_elab *e, const fe_expr *call, int index, const fe_valu
 /* A trained tensor; a name that stands twice is an error. */
 fe_value fe_parameter(fe_elab *e, ir_loc loc, const char *name, ir_ints shape, const char *init,
                       double std);
-/* fe_ops.c: any op of ir/ops.def, tensors first, then attributes by name or in the table's order. */
+/* fe_ops.c: any op of ir/ops.def, tensors first, then attributes by name or in the table's order.
+ */
 fe_value fe_call_op(fe_elab *e, const fe_expr *call, ir_op op, const fe_value *values,
                     const char *label);
 /* Appends a node, or reports why not. */

@@ -25,10 +25,14 @@ void fe_set_local(fe_elab *e, const char *name, fe_value value) {
 
 static bool builtin_value(const fe_elab *e, const char *name, fe_value *value) {
     if (!e->builtins) return false;
-    if (strcmp(name, "batch") == 0) *value = fe_int(e->batch);
-    else if (strcmp(name, "training") == 0) *value = fe_bool(e->options->kind != IR_KIND_INFER);
-    else if (strcmp(name, "label_smoothing") == 0) *value = fe_float(e->label_smoothing);
-    else return false;
+    if (strcmp(name, "batch") == 0)
+        *value = fe_int(e->batch);
+    else if (strcmp(name, "training") == 0)
+        *value = fe_bool(e->options->kind != IR_KIND_INFER);
+    else if (strcmp(name, "label_smoothing") == 0)
+        *value = fe_float(e->label_smoothing);
+    else
+        return false;
     return true;
 }
 
@@ -38,13 +42,17 @@ static fe_value eval_name(fe_elab *e, const fe_expr *expr) {
     if (found || builtin_value(e, expr->text, &value)) return value;
     fe_global *global = fe_find_global(e, expr->text);
     if (global) return fe_global_value(e, global);
-    return fe_fail(e, expr->loc, "'%s' has no value here", expr->text);
+    size_t errors = e->diag->errors;
+    fe_fail(e, expr->loc, "'%s' has no value here", expr->text);
+    if (e->diag->errors > errors) fe_suggest_value(e, expr->text);
+    return fe_poison();
 }
 
 static fe_value eval_list(fe_elab *e, const fe_expr *expr) {
     fe_list *list = fe_new_list(e, expr->loc, expr->count);
     if (!list) return fe_poison();
-    for (size_t i = 0; i < expr->count; i++) list->items[i] = fe_eval(e, expr->args[i].value);
+    for (size_t i = 0; i < expr->count; i++)
+        list->items[i] = fe_eval(e, expr->args[i].value);
     return fe_close_list(e, expr->loc, list);
 }
 
@@ -66,8 +74,7 @@ static fe_value eval_index(fe_elab *e, const fe_expr *expr) {
     fe_value list = fe_eval(e, expr->a), index = fe_eval(e, expr->b);
     if (list.kind == FE_POISON || index.kind == FE_POISON) return fe_poison();
     if (list.kind != FE_VALUE_LIST)
-        return fe_fail(e, expr->loc, "index into %s, expected a list",
-                       fe_describe(e->arena, list));
+        return fe_fail(e, expr->loc, "index into %s, expected a list", fe_describe(e->arena, list));
     if (index.kind != FE_VALUE_INT)
         return fe_fail(e, expr->b->loc, "index is %s, expected a whole number",
                        fe_describe(e->arena, index));

@@ -21,11 +21,13 @@ static fe_value function_range(function_call *c) {
     fe_value a = c->slots.value[0], b = c->slots.value[1];
     if (a.kind != FE_VALUE_INT) return wrong(c, 0, "a whole number");
     if (c->slots.given[1] && b.kind != FE_VALUE_INT) return wrong(c, 1, "a whole number");
-    int64_t from = c->slots.given[1] ? a.integer : 0, to = c->slots.given[1] ? b.integer : a.integer;
+    int64_t from = c->slots.given[1] ? a.integer : 0,
+            to = c->slots.given[1] ? b.integer : a.integer;
     uint64_t count = to > from ? (uint64_t)to - (uint64_t)from : 0;
     fe_list *list = fe_new_list(c->e, c->call->loc, count);
     if (!list) return fe_poison();
-    for (uint64_t i = 0; i < count; i++) list->items[i] = fe_int(from + (int64_t)i);
+    for (uint64_t i = 0; i < count; i++)
+        list->items[i] = fe_int(from + (int64_t)i);
     return fe_close_list(c->e, c->call->loc, list);
 }
 
@@ -61,8 +63,12 @@ static fe_value extreme(function_call *c, fe_token_kind better) {
     }
     return best;
 }
-static fe_value function_min(function_call *c) { return extreme(c, FE_LESS); }
-static fe_value function_max(function_call *c) { return extreme(c, FE_MORE); }
+static fe_value function_min(function_call *c) {
+    return extreme(c, FE_LESS);
+}
+static fe_value function_max(function_call *c) {
+    return extreme(c, FE_MORE);
+}
 
 static fe_value function_abs(function_call *c) {
     fe_value x = c->slots.value[0];
@@ -102,11 +108,13 @@ static fe_value function_round(function_call *c) {
 static fe_value function_str(function_call *c) {
     fe_value x = c->slots.value[0];
     if (x.kind == FE_VALUE_TEXT) return x;
+    if (x.kind == FE_VALUE_LIST && !fe_spend(c->e, c->call->loc, (int64_t)x.list->total))
+        return fe_poison();
     ir_text text = {0};
     fe_print_value(x, &text);
     const char *copy = ir_arena_strndup(c->e->arena, text.data, text.length);
-    bool fits = text.length <= FE_MAX_STRING &&
-                fe_spend(c->e, c->call->loc, (int64_t)text.length / 16);
+    bool fits =
+        text.length <= FE_MAX_STRING && fe_spend(c->e, c->call->loc, (int64_t)text.length / 16);
     ir_text_free(&text);
     return fits ? fe_text(copy) : wrong(c, 0, "something shorter");
 }
@@ -123,8 +131,8 @@ static fe_value function_linspace(function_call *c) {
     double a = fe_number(first), step = 0;
     if (count.integer > 1) step = (fe_number(last) - a) / (double)(count.integer - 1);
     for (int64_t i = 0; i < count.integer; i++)
-        list->items[i] = fe_float(i && i == count.integer - 1 ? fe_number(last)
-                                                               : a + step * (double)i);
+        list->items[i] =
+            fe_float(i && i == count.integer - 1 ? fe_number(last) : a + step * (double)i);
     return fe_close_list(c->e, c->call->loc, list);
 }
 
@@ -133,7 +141,8 @@ static fe_value function_shape(function_call *c) {
     if (x.kind != FE_VALUE_TENSOR) return wrong(c, 0, "a tensor");
     ir_type type = ir_type_of(c->e->graph, x.tensor);
     fe_list *list = fe_new_list(c->e, c->call->loc, (size_t)type.rank);
-    for (int d = 0; list && d < type.rank; d++) list->items[d] = fe_int(type.dim[d]);
+    for (int d = 0; list && d < type.rank; d++)
+        list->items[d] = fe_int(type.dim[d]);
     return list ? fe_close_list(c->e, c->call->loc, list) : fe_poison();
 }
 

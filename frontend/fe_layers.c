@@ -6,9 +6,9 @@
 typedef struct layer_call {
     fe_elab *e;
     const fe_expr *call;
-    const char *label;   /* "stages.0.blocks.1.conv_dw" */
+    const char *label; /* "stages.0.blocks.1.conv_dw" */
     ir_value x;
-    ir_type type;        /* of x */
+    ir_type type; /* of x */
     fe_slots slots;
 } layer_call;
 typedef fe_value layer(layer_call *c);
@@ -49,22 +49,22 @@ static bool decays(const char *name, ir_ints shape) {
 
 fe_value fe_parameter(fe_elab *e, ir_loc loc, const char *name, ir_ints shape, const char *init,
                       double std) {
-    static const char *const inits[] = {"zeros", "ones", "trunc_normal"};
-    bool known = false;
-    for (int i = 0; i < 3; i++) known = known || strcmp(init, inits[i]) == 0;
-    if (!known)
-        return fe_fail(e, loc, "init is \"%s\", expected \"zeros\", \"ones\" or \"trunc_normal\"",
-                       init);
-    if (!(std >= 0 && std <= 1e6))
-        return fe_fail(e, loc, "std is %g, expected 0 to 1e6", std);
+    if (!(std >= 0 && std <= 1e6)) return fe_fail(e, loc, "std is %g, expected 0 to 1e6", std);
     if (!take_name(e, name)) {
         fe_fail(e, loc, "the parameter '%s' exists already", name);
         return fe_poison();
     }
-    ir_attrs attrs = {.shape = shape, .init = init, .std = std, .lr_scale = 1,
+    ir_attrs attrs = {.shape = shape,
+                      .init = init,
+                      .std = std,
+                      .lr_scale = 1,
                       .decay = decays(name, shape) ? -1 : 0,
                       .set = IR_SET(shape) | IR_SET(init) | IR_SET(std) | IR_SET(lr_scale) |
                              IR_SET(decay)};
+    if (strcmp(init, "zeros") == 0 || strcmp(init, "ones") == 0) { /* nothing to scale */
+        attrs.std = 0;
+        attrs.set &= ~IR_SET(std);
+    }
     return fe_node(e, loc, IR_OP_param, NULL, 0, &attrs, name);
 }
 
@@ -133,8 +133,8 @@ static bool expect_image(layer_call *c) {
 /* Weight and perhaps bias, then the op over them. */
 typedef struct weighted {
     ir_op op;
-    ir_ints shape;      /* of the weight */
-    int64_t outputs;    /* elements of the bias */
+    ir_ints shape;   /* of the weight */
+    int64_t outputs; /* elements of the bias */
     const ir_attrs *attrs;
 } weighted;
 
@@ -176,8 +176,7 @@ static fe_value layer_depthwise_conv(layer_call *c) {
         !get_pair(c, "stride", 1, &attrs.stride))
         return fe_poison();
     attrs.pad = IR_INTS(kernel.item[0] / 2, kernel.item[1] / 2);
-    if (c->slots.given[slot_of(c, "pad")] && !get_pair(c, "pad", 0, &attrs.pad))
-        return fe_poison();
+    if (c->slots.given[slot_of(c, "pad")] && !get_pair(c, "pad", 0, &attrs.pad)) return fe_poison();
     int64_t channels = c->type.dim[3];
     weighted w = {IR_OP_depthwise_conv, IR_INTS(channels, 1, kernel.item[0], kernel.item[1]),
                   channels, &attrs};
@@ -187,8 +186,7 @@ static fe_value layer_depthwise_conv(layer_call *c) {
 static fe_value layer_linear(layer_call *c) {
     int64_t channels = 0;
     bool conv = false;
-    if (!get_channels(c, "channels", &channels) || !get_bool(c, "conv", &conv))
-        return fe_poison();
+    if (!get_channels(c, "channels", &channels) || !get_bool(c, "conv", &conv)) return fe_poison();
     int64_t inputs = c->type.dim[c->type.rank - 1];
     weighted w = {IR_OP_linear, conv ? IR_INTS(channels, inputs, 1, 1) : IR_INTS(channels, inputs),
                   channels, NULL};
@@ -210,7 +208,9 @@ static fe_value build_affine(layer_call *c, ir_op op, const char *weight_init) {
     return fe_node(c->e, c->call->loc, op, operands, 3, &attrs, c->label);
 }
 
-static fe_value layer_layer_norm(layer_call *c) { return build_affine(c, IR_OP_layer_norm, "ones"); }
+static fe_value layer_layer_norm(layer_call *c) {
+    return build_affine(c, IR_OP_layer_norm, "ones");
+}
 
 static fe_value layer_grn(layer_call *c) {
     int slot = slot_of(c, "scope");
@@ -254,8 +254,7 @@ fe_value fe_call_layer(fe_elab *e, const fe_expr *call, int index, const fe_valu
     if (!label) {
         size_t errors = e->diag->errors;
         fe_fail(e, call->loc, "'%s' has parameters and needs a label to name them", call->text);
-        if (e->diag->errors > errors)
-            ir_hint(e->diag, "write y = name: %s(..)", call->text);
+        if (e->diag->errors > errors) ir_hint(e->diag, "write y = name: %s(..)", call->text);
         return fe_poison();
     }
     if (c.type.rank < 2)

@@ -9,7 +9,8 @@ typedef struct lexer {
     ir_arena *arena;
     const ir_source *source;
     ir_diag *diag;
-    const char *at;      /* next character */
+    const char *at; /* next character */
+    size_t errors;  /* of diag, when the line began */
     fe_tokens tokens;
 } lexer;
 
@@ -21,11 +22,16 @@ static const char *const texts[FE_TOKEN_COUNT] = {
 #undef KEYWORD
 };
 
-const char *fe_token_text(fe_token_kind kind) { return texts[kind]; }
-bool fe_is_keyword(fe_token_kind kind) { return kind >= FE_USE; }
+const char *fe_token_text(fe_token_kind kind) {
+    return texts[kind];
+}
+bool fe_is_keyword(fe_token_kind kind) {
+    return kind >= FE_USE;
+}
 
 static ir_loc span(const lexer *l, const char *start, const char *end) {
-    return (ir_loc){.source = l->source, .offset = (uint32_t)(start - l->source->text),
+    return (ir_loc){.source = l->source,
+                    .offset = (uint32_t)(start - l->source->text),
                     .length = (uint32_t)(end - start)};
 }
 
@@ -34,11 +40,14 @@ static fe_token *push(lexer *l, fe_token_kind kind, const char *start, const cha
     ir_loc last = first ? (ir_loc){0} : l->tokens.items[l->tokens.count - 1].loc;
     fe_token *t = IR_PUSH(l->arena, l->tokens.items, l->tokens.count, l->tokens.capacity);
     *t = (fe_token){.kind = kind, .loc = span(l, start, end)};
+    t->after_error = l->diag->errors > l->errors;
     t->joined = !first && last.offset + last.length == t->loc.offset;
     return t;
 }
 
-static bool is_name(char c) { return isalnum((unsigned char)c) || c == '_'; }
+static bool is_name(char c) {
+    return isalnum((unsigned char)c) || c == '_';
+}
 
 /* Whether a dot or number at l->at continues a label: stem.0  blocks.{b}  0.1 behind a name. */
 static bool continues(const lexer *l, fe_token_kind kind) {
@@ -57,7 +66,8 @@ static bool label_dot(const lexer *l) {
 /* NAME = ( letter | "_" ) { letter | digit | "_" }; keywords are names with a meaning. */
 static void lex_name(lexer *l) {
     const char *start = l->at;
-    while (is_name(*l->at)) l->at++;
+    while (is_name(*l->at))
+        l->at++;
     fe_token *t = push(l, FE_NAME, start, l->at);
     t->text = ir_arena_strndup(l->arena, start, (size_t)(l->at - start));
     for (int k = FE_USE; k < FE_TOKEN_COUNT; k++)
@@ -65,11 +75,14 @@ static void lex_name(lexer *l) {
 }
 
 static void skip_digits(lexer *l) {
-    while (isdigit((unsigned char)*l->at)) l->at++;
+    while (isdigit((unsigned char)*l->at))
+        l->at++;
 }
 
 /* Whether the number at l->at is a part of a label: its dot does not start a fraction. */
-static bool in_label(const lexer *l) { return continues(l, FE_DOT); }
+static bool in_label(const lexer *l) {
+    return continues(l, FE_DOT);
+}
 
 static bool lex_exponent(lexer *l, const char *start) {
     if (*l->at != 'e' && *l->at != 'E') return false;
@@ -82,7 +95,8 @@ static bool lex_exponent(lexer *l, const char *start) {
     return true;
 }
 
-/* INT = digits; FLOAT = ( digits [ "." digits ] | "." digits ) [ ( "e" | "E" ) [ sign ] digits ]. */
+/* INT = digits; FLOAT = ( digits [ "." digits ] | "." digits ) [ ( "e" | "E" ) [ sign ] digits ].
+ */
 static void lex_number(lexer *l) {
     const char *start = l->at;
     bool real = false, label = in_label(l);
@@ -94,7 +108,8 @@ static void lex_number(lexer *l) {
     }
     if (!label && lex_exponent(l, start)) real = true;
     if (is_name(*l->at)) {
-        while (is_name(*l->at)) l->at++;
+        while (is_name(*l->at))
+            l->at++;
         ir_error(l->diag, span(l, start, l->at), "'%.*s' is neither a number nor a name",
                  (int)(l->at - start > 40 ? 40 : l->at - start), start);
     }
@@ -135,8 +150,10 @@ static void lex_string(lexer *l) {
         }
         ir_text_append(&text, &c, 1);
     }
-    if (*l->at == '"') l->at++;
-    else if (good) good = ir_error(l->diag, span(l, start, l->at), "string is not closed");
+    if (*l->at == '"')
+        l->at++;
+    else if (good)
+        good = ir_error(l->diag, span(l, start, l->at), "string is not closed");
     if (good && text.length > FE_MAX_STRING)
         ir_error(l->diag, span(l, start, l->at), "string has %zu bytes, at most %d", text.length,
                  FE_MAX_STRING);
@@ -157,7 +174,8 @@ static void lex_other(lexer *l) {
     }
     unsigned char c = (unsigned char)*l->at;
     const char *start = l->at++;
-    while ((unsigned char)*l->at >= 128 && c >= 128) l->at++;
+    while ((unsigned char)*l->at >= 128 && c >= 128)
+        l->at++;
     if (c > 32 && c < 127)
         ir_error(l->diag, span(l, start, l->at), "unexpected character '%c'", c);
     else
@@ -167,7 +185,8 @@ static void lex_other(lexer *l) {
 }
 
 fe_tokens fe_lex(ir_arena *arena, const ir_source *source, ir_diag *diag) {
-    lexer l = {.arena = arena, .source = source, .diag = diag, .at = source->text};
+    lexer l = {
+        .arena = arena, .source = source, .diag = diag, .at = source->text, .errors = diag->errors};
     while (*l.at) {
         char c = *l.at;
         if (c == ' ' || c == '\t' || c == '\r') {
@@ -177,6 +196,7 @@ fe_tokens fe_lex(ir_arena *arena, const ir_source *source, ir_diag *diag) {
         } else if (c == '\n') {
             push(&l, FE_NEWLINE, l.at, l.at + 1);
             l.at++;
+            l.errors = diag->errors;
         } else if (isalpha((unsigned char)c) || c == '_') {
             lex_name(&l);
         } else if (isdigit((unsigned char)c) ||

@@ -26,6 +26,7 @@ typedef struct fe_token {
     int64_t integer;  /* FE_INT */
     double number;    /* FE_FLOAT */
     bool joined;      /* no blank between this token and the one before */
+    bool after_error; /* an error was reported before it on its line: the parser says no more */
 } fe_token;
 
 typedef struct fe_tokens {

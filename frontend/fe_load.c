@@ -2,10 +2,12 @@
 #include "fe_model.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct loader {
     fe_model *model;
@@ -14,14 +16,17 @@ typedef struct loader {
     const char *done[FE_MAX_FILES]; /* canonical paths, in the order of first use */
     bool open[FE_MAX_FILES];        /* being loaded now: a use of it is a cycle */
     size_t count;
+    size_t bytes; /* of all files so far */
 } loader;
 
-/* The file's text in the diagnostics' arena; NULL with the reason in *why. */
+/* The file's text in the diagnostics' arena; NULL with the reason in *why. A pipe or device is not
+ * waited for. */
 static const char *read_file(ir_arena *arena, const char *path, const char **why) {
-    FILE *file = fopen(path, "rb");
+    int number = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    FILE *file = number < 0 ? NULL : fdopen(number, "rb");
     struct stat info;
     char *text = NULL;
-    if (!file || fstat(fileno(file), &info) != 0) {
+    if (!file || fstat(number, &info) != 0) {
         *why = strerror(errno);
     } else if (!S_ISREG(info.st_mode)) {
         *why = "not a regular file";
@@ -36,14 +41,17 @@ static const char *read_file(ir_arena *arena, const char *path, const char **why
             text = NULL;
         }
     }
-    if (file) fclose(file);
+    if (file)
+        fclose(file);
+    else if (number >= 0)
+        close(number);
     return text;
 }
 
 static bool load_source(loader *l, const ir_source *source, int slot);
 
-/* Loads the file at `path` unless it was loaded before; false with the reason in *why, or NULL there
- * when messages were recorded. */
+/* Loads the file at `path` unless it was loaded before; false with the reason in *why, or NULL
+ * there when messages were recorded. */
 static bool load_path(loader *l, const char *path, ir_loc from, const char **why) {
     char real[PATH_MAX];
     ir_arena *arena = l->diag->arena;
@@ -61,6 +69,10 @@ static bool load_path(loader *l, const char *path, ir_loc from, const char **why
         return ir_error(l->diag, from, "more than %d files are used", FE_MAX_FILES);
     const char *text = read_file(arena, path, why);
     if (!text) return false;
+    l->bytes += strlen(text);
+    if (l->bytes > FE_MAX_ALL_BYTES)
+        return ir_error(l->diag, from, "the files have more than %d bytes together",
+                        FE_MAX_ALL_BYTES);
     int slot = (int)l->count++;
     l->done[slot] = ir_arena_strndup(arena, real, strlen(real));
     ir_source *source = ir_arena_alloc(arena, sizeof *source);
@@ -73,8 +85,8 @@ static bool load_use(loader *l, const ir_source *user, const fe_item *item) {
     const char *slash = strrchr(user->file, '/'), *why = NULL, *first_why = NULL;
     const char *path = item->name;
     if (*item->name != '/' && slash)
-        path = ir_arena_printf(arena, "%.*s%s", (int)(slash - user->file + 1), user->file,
-                               item->name);
+        path =
+            ir_arena_printf(arena, "%.*s%s", (int)(slash - user->file + 1), user->file, item->name);
     if (load_path(l, path, item->loc, &why)) return true;
     if (!why) return false;
     first_why = why;
@@ -85,8 +97,7 @@ static bool load_use(loader *l, const ir_source *user, const fe_item *item) {
     }
     ir_error(l->diag, item->loc, "cannot read '%s': %s", path, first_why);
     if (l->directories && *l->directories)
-        ir_hint(l->diag, "files are looked for beside '%s' and in %s", user->file,
-                *l->directories);
+        ir_hint(l->diag, "files are looked for beside '%s' and in %s", user->file, *l->directories);
     return false;
 }
 
@@ -119,6 +130,7 @@ static loader start(const char *const *directories, ir_diag *diag) {
 }
 
 static fe_model *finish(loader *l, bool good) {
+    fe_index_items(l->model);
     if (good && fe_check_names(l->model, l->diag)) return l->model;
     fe_model_free(l->model);
     return NULL;
@@ -154,12 +166,34 @@ void fe_model_free(fe_model *model) {
     if (model) ir_arena_free(model->arena);
 }
 
-const fe_item *fe_find_item(const fe_items *items, size_t count, fe_item_kind kind,
+/* The slot of this kind and name, or the free one where it would go. */
+static uint32_t *slot_of(const fe_model *model, fe_item_kind kind, const char *name) {
+    size_t i = ir_hash(IR_HASH_SEED + (uint64_t)kind, name, strlen(name));
+    for (;; i++) {
+        uint32_t *slot = &model->table[i & (model->table_size - 1)];
+        const fe_item *item = *slot ? &model->items.items[*slot - 1] : NULL;
+        if (!item || (item->kind == kind && strcmp(item->name, name) == 0)) return slot;
+    }
+}
+
+void fe_index_items(fe_model *model) {
+    for (model->table_size = 16; model->table_size < 2 * model->items.count;)
+        model->table_size *= 2;
+    model->table = ir_arena_alloc(model->arena, model->table_size * sizeof *model->table);
+    for (size_t i = 0; i < model->items.count; i++) {
+        uint32_t *slot = slot_of(model, model->items.items[i].kind, model->items.items[i].name);
+        if (!*slot) *slot = (uint32_t)i + 1;
+    }
+}
+
+const fe_item *fe_find_item(const fe_model *model, size_t count, fe_item_kind kind,
                             const char *name) {
-    for (size_t i = 0; i < count; i++)
-        if (items->items[i].kind == kind && strcmp(items->items[i].name, name) == 0)
-            return &items->items[i];
-    return NULL;
+    uint32_t found = *slot_of(model, kind, name);
+    return found && found <= count ? &model->items.items[found - 1] : NULL;
+}
+
+const fe_item *fe_find_before(const fe_model *model, const fe_item *item, const char *name) {
+    return fe_find_item(model, (size_t)(item - model->items.items), item->kind, name);
 }
 
 const fe_item *fe_last_model(const fe_model *model) {
@@ -170,8 +204,7 @@ const fe_item *fe_last_model(const fe_model *model) {
 
 const fe_item *fe_root_model(const fe_model *model, const fe_item *item) {
     while (item && item->base)
-        item = fe_find_item(&model->items, (size_t)(item - model->items.items), FE_ITEM_MODEL,
-                            item->base);
+        item = fe_find_before(model, item, item->base);
     return item;
 }
 
@@ -180,7 +213,9 @@ const char *fe_model_name(const fe_model *model) {
     return item ? item->name : NULL;
 }
 
-void fe_print_ast(const fe_model *model, ir_text *out) { fe_print_items(&model->items, out); }
+void fe_print_ast(const fe_model *model, ir_text *out) {
+    fe_print_items(&model->items, out);
+}
 
 void fe_names_add(fe_names *names, const char *name) {
     *IR_PUSH(names->arena, names->items, names->count, names->capacity) = name;

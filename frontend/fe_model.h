@@ -6,16 +6,27 @@
 #include "fe_ast.h"
 #include "fe_compile.h"
 
-enum { FE_MAX_FILES = 64, FE_MAX_ITEMS = 4096, FE_MAX_NAMES = 512 };
+enum {
+    FE_MAX_FILES = 64,
+    FE_MAX_ALL_BYTES = 1 << 22, /* of all files together */
+    FE_MAX_ITEMS = 4096,
+    FE_MAX_NAMES = 512
+};
 
 struct fe_model {
     ir_arena *arena;
     fe_items items;    /* no FE_ITEM_USE among them */
+    uint32_t *table;   /* hash table over kind and name: index of the first such item + 1 */
+    size_t table_size; /* a power of two */
 };
 
-/* The item of this kind and name among the first `count` items, or NULL. */
-const fe_item *fe_find_item(const fe_items *items, size_t count, fe_item_kind kind,
+/* Builds the table, once all items are known. */
+void fe_index_items(fe_model *model);
+/* The first item of this kind and name, if it stands among the first `count` items, or NULL. */
+const fe_item *fe_find_item(const fe_model *model, size_t count, fe_item_kind kind,
                             const char *name);
+/* The item of this kind and name that `item` may refer to: one before it. */
+const fe_item *fe_find_before(const fe_model *model, const fe_item *item, const char *name);
 /* The model that is compiled: the last one, or NULL. */
 const fe_item *fe_last_model(const fe_model *model);
 /* The model with a body that `item` is derived from; itself if it has one. */

@@ -68,7 +68,8 @@ static int find_operand(ir_op op, const char *name) {
         size_t length = strcspn(p, " "), own = strcspn(p, " ?");
         if (own == strlen(name) && strncmp(p, name, own) == 0) return index;
         p += length;
-        while (*p == ' ') p++;
+        while (*p == ' ')
+            p++;
     }
     return -1;
 }
@@ -81,7 +82,8 @@ static bool nth_attribute(ir_op op, int index, ir_attr *attr) {
         snprintf(name, sizeof name, "%.*s", (int)own, p);
         if (index-- == 0) return ir_attr_find(name, attr);
         p += length;
-        while (*p == ' ') p++;
+        while (*p == ' ')
+            p++;
     }
     return false;
 }
@@ -93,26 +95,34 @@ static bool set_attribute(op_call *c, ir_attr attr, fe_value value, ir_loc loc) 
     ir_ints ints = {0};
     int64_t whole = 0;
     double number = 0;
-    bool truth = false, window = attr == IR_ATTR_kernel || attr == IR_ATTR_stride || attr == IR_ATTR_pad;
+    bool truth = false,
+         window = attr == IR_ATTR_kernel || attr == IR_ATTR_stride || attr == IR_ATTR_pad;
     const char *text = NULL, *expected = NULL;
     switch (kind) {
     case IR_ATTR_INT:
-        if (value.kind == FE_VALUE_INT) whole = value.integer;
-        else expected = "a whole number";
+        if (value.kind == FE_VALUE_INT)
+            whole = value.integer;
+        else
+            expected = "a whole number";
         if (!expected && (whole < -MAX_WHOLE || whole > MAX_WHOLE)) expected = "at most 1073741824";
         break;
     case IR_ATTR_FLOAT:
-        if (fe_is_number(value)) number = fe_number(value);
-        else expected = "a number";
+        if (fe_is_number(value))
+            number = fe_number(value);
+        else
+            expected = "a number";
         break;
     case IR_ATTR_BOOL:
-        if (value.kind == FE_VALUE_BOOL) truth = value.truth;
-        else expected = "true or false";
+        if (value.kind == FE_VALUE_BOOL)
+            truth = value.truth;
+        else
+            expected = "true or false";
         break;
     case IR_ATTR_TEXT:
         if (value.kind == FE_VALUE_TEXT)
             text = ir_arena_strndup(e->graph->arena, value.text, strlen(value.text));
-        else expected = "a string";
+        else
+            expected = "a string";
         break;
     case IR_ATTR_INTS:
         if (!fe_to_ints(e, loc, name, value, window ? 2 : 0, &ints)) return false;
@@ -155,7 +165,8 @@ static bool unknown_argument(op_call *c, const fe_arg *arg) {
     ir_attr attr;
     size_t errors = c->e->diag->errors;
     fe_fail(c->e, arg->loc, "%s takes no argument '%s'", c->call->text, arg->name);
-    for (int i = 0; nth_attribute(c->op, i, &attr); i++) fe_names_add(&names, ir_attr_name(attr));
+    for (int i = 0; nth_attribute(c->op, i, &attr); i++)
+        fe_names_add(&names, ir_attr_name(attr));
     if (c->e->diag->errors > errors) fe_suggest(c->e->diag, &names, arg->name);
     return false;
 }
@@ -221,7 +232,8 @@ fe_value fe_call_op(fe_elab *e, const fe_expr *call, ir_op op, const fe_value *v
     int least, most, count = 0;
     ir_op_arity(op, &least, &most);
     if (!place_arguments(&c, values, least, most)) return fe_poison();
-    while (count < most && c.has[count]) count++;
+    while (count < most && c.has[count])
+        count++;
     for (int i = count; i < most; i++)
         if (c.has[i] || i < least)
             return fe_fail(e, call->loc, "%s needs %d tensors (%s), found %d", call->text, least,

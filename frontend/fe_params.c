@@ -1,5 +1,5 @@
-/* The state of an elaboration: limits, messages, and the parameters of the file with what -D, a recipe
- * and `set` make of them. */
+/* The state of an elaboration: limits, messages, and the parameters of the file with what -D, a
+ * recipe and `set` make of them. */
 #include "fe_elab.h"
 
 #include <stdlib.h>
@@ -20,8 +20,10 @@ fe_value fe_fail(fe_elab *e, ir_loc loc, const char *format, ...) {
     va_end(args);
     ir_error(e->diag, loc, "%s", text.data);
     ir_text_free(&text);
-    if (e->reported_count < IR_DIAG_LIMIT) e->reported[e->reported_count++] = loc;
-    else e->stopped = true;
+    if (e->reported_count < IR_DIAG_LIMIT)
+        e->reported[e->reported_count++] = loc;
+    else
+        e->stopped = true;
     return fe_poison();
 }
 
@@ -69,9 +71,9 @@ const fe_define *fe_find_define(const fe_options *options, const char *name) {
 }
 
 fe_global *fe_find_global(fe_elab *e, const char *name) {
-    for (size_t i = 0; i < e->global_count; i++)
-        if (strcmp(e->globals[i].item->name, name) == 0) return &e->globals[i];
-    return NULL;
+    const fe_items *items = &e->model->items;
+    const fe_item *item = fe_find_item(e->model, items->count, FE_ITEM_PARAM, name);
+    return item ? &e->globals[item - items->items] : NULL;
 }
 
 /* "name=value" as a source of its own, so that messages show it. */
@@ -91,7 +93,8 @@ ir_loc fe_define_loc(fe_elab *e, const fe_define *define) {
 static bool check_defines(fe_elab *e) {
     const fe_item *model = fe_root_model(e->model, fe_last_model(e->model));
     fe_names names = {.arena = e->arena};
-    for (size_t i = 0; i < e->global_count; i++) fe_names_add(&names, e->globals[i].item->name);
+    for (size_t i = 0; i < e->model->items.count; i++)
+        if (e->globals[i].item) fe_names_add(&names, e->globals[i].item->name);
     for (size_t i = 0; model && i < model->param_count; i++)
         fe_names_add(&names, model->params[i].name);
 #define FIELD(field, kind, group, default_, least, most, doc) fe_names_add(&names, #field);
@@ -118,9 +121,9 @@ fe_elab *fe_elab_new(const fe_model *model, const fe_options *options, ir_diag *
     e->globals = ir_arena_alloc(arena, (model->items.count + 1) * sizeof *e->globals);
     for (size_t i = 0; i < model->items.count; i++) {
         const fe_item *item = &model->items.items[i];
-        if (item->kind != FE_ITEM_PARAM) continue;
-        e->globals[e->global_count++] =
-            (fe_global){.item = item, .define = fe_find_define(options, item->name)};
+        if (item->kind == FE_ITEM_PARAM)
+            e->globals[i] =
+                (fe_global){.item = item, .define = fe_find_define(options, item->name)};
     }
     for (size_t i = 0; i < model->items.count; i++) {
         const fe_item *item = &model->items.items[i];
@@ -129,6 +132,15 @@ fe_elab *fe_elab_new(const fe_model *model, const fe_options *options, ir_diag *
     if (check_defines(e)) return e;
     fe_elab_free(e);
     return NULL;
+}
+
+void fe_suggest_value(fe_elab *e, const char *wrong) {
+    fe_names names = {.arena = e->arena};
+    for (size_t i = 0; e->frame && i < e->frame->count; i++)
+        fe_names_add(&names, e->frame->locals[i].name);
+    for (size_t i = 0; i < e->model->items.count; i++)
+        if (e->globals[i].item) fe_names_add(&names, e->globals[i].item->name);
+    fe_suggest(e->diag, &names, wrong);
 }
 
 void fe_elab_free(fe_elab *e) {
@@ -176,8 +188,8 @@ static fe_value check_choice(fe_elab *e, const fe_global *g, ir_loc loc, fe_valu
         if (fe_equal(choices.list->items[i], value)) return value;
     ir_text text = {0};
     fe_print_value(choices, &text);
-    fe_fail(e, loc, "'%s' is %s, expected one of %s", g->item->name,
-            fe_describe(e->arena, value), text.data);
+    fe_fail(e, loc, "'%s' is %s, expected one of %s", g->item->name, fe_describe(e->arena, value),
+            text.data);
     ir_text_free(&text);
     return fe_poison();
 }
@@ -187,8 +199,7 @@ static fe_value evaluate(fe_elab *e, fe_global *g) {
     const char *name = g->item->name;
     fe_value like = fe_eval(e, g->item->value), value = like;
     ir_loc loc = g->item->loc;
-    if (like.kind == FE_VALUE_TENSOR)
-        return fe_fail(e, loc, "parameter '%s' is a tensor", name);
+    if (like.kind == FE_VALUE_TENSOR) return fe_fail(e, loc, "parameter '%s' is a tensor", name);
     if (g->set) {
         loc = g->set->loc;
         value = fe_conform(e, loc, name, fe_eval(e, g->set->value), like);

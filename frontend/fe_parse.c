@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-static bool starts_item(fe_token_kind kind) { return kind >= FE_USE && kind <= FE_RECIPE; }
-
-/* Whether the next token is the first of its line and can only start an item of the file. */
+/* Whether the next token is the first of its line and starts an item of the file. */
 static bool at_item(const fe_parser *p) {
-    return starts_item(p->tokens[p->at].kind) &&
-           (p->at == 0 || p->tokens[p->at - 1].kind == FE_NEWLINE);
+    const fe_token *t = &p->tokens[p->at];
+    bool word = t->kind >= FE_USE && t->kind <= FE_RECIPE;
+    return word && (p->at == 0 || t[-1].kind == FE_NEWLINE) &&
+           (t[1].kind == FE_NAME || t[1].kind == FE_STRING);
 }
 
 /* Skips to the end of the line (or the `}` that ends the body), past whole { } groups. */
@@ -27,7 +27,8 @@ static void recover(fe_parser *p) {
 static void recover_item(fe_parser *p) {
     p->brackets = 0;
     p->lost = false;
-    while (p->tokens[p->at].kind != FE_END && !at_item(p)) p->at++;
+    while (p->tokens[p->at].kind != FE_END && !at_item(p))
+        p->at++;
 }
 
 /* At the end of the file, or at the next item: reports that `}` is missing, once. */
@@ -39,20 +40,16 @@ static bool body_is_open(fe_parser *p, const char *what) {
 }
 
 static void skip_lines(fe_parser *p) {
-    while (fe_accept(p, FE_NEWLINE)) {}
+    while (fe_accept(p, FE_NEWLINE)) {
+    }
 }
 
-/* NAME, stored with its place. */
-static bool parse_name(fe_parser *p, const char **name, ir_loc *loc, const char *where) {
+/* NAME, stored with its place; `what` is "the name of a block". */
+static bool parse_name(fe_parser *p, const char **name, ir_loc *loc, const char *what) {
     const fe_token *t = fe_peek(p);
     *name = t->text;
     *loc = t->loc;
-    if (fe_is_keyword(t->kind)) {
-        fe_expect(p, FE_NAME, where);
-        ir_hint(p->diag, "'%s' is a word of the language", fe_token_text(t->kind));
-        return false;
-    }
-    return fe_expect(p, FE_NAME, where);
+    return fe_accept(p, FE_NAME) || fe_unexpected(p, what);
 }
 
 /* value = [ label ] expr */
@@ -85,10 +82,27 @@ static bool parse_if(fe_parser *p, fe_stmt *stmt) {
 /* input = "input" NAME ":" NAME list */
 static bool parse_input(fe_parser *p, fe_stmt *stmt) {
     ir_loc loc;
-    return parse_name(p, &stmt->text, &stmt->loc, "for the input") &&
+    return parse_name(p, &stmt->text, &stmt->loc, "the name of an input") &&
            fe_expect(p, FE_COLON, "behind the name of an input") &&
-           parse_name(p, &stmt->dtype, &loc, "of an element type") &&
+           parse_name(p, &stmt->dtype, &loc, "an element type, f32 or i64") &&
            (stmt->value = fe_parse_list(p));
+}
+
+/* A name that nothing is assigned to: a misspelt word, or a call whose value is lost. */
+static bool no_statement(fe_parser *p, const fe_token *name) {
+    static const char *const words[] = {"return", "for", "if", "input", "output", "meta", "assert"};
+    const char *near = ir_nearest(name->text, words, sizeof words / sizeof *words);
+    size_t errors = p->diag->errors;
+    if (fe_peek(p)->kind == FE_LPAREN) {
+        p->at--;
+        fe_unexpected(p, "a statement");
+        if (errors < p->diag->errors)
+            ir_hint(p->diag, "a call is a value: name = %s(..)", name->text);
+        return false;
+    }
+    fe_expect(p, FE_ASSIGN, "behind a name");
+    if (near && errors < p->diag->errors) ir_hint(p->diag, "did you mean '%s'?", near);
+    return false;
 }
 
 /* stmt = NAME "=" value | "return" value | "for" NAME "in" expr body | if | input
@@ -100,28 +114,23 @@ static bool parse_stmt(fe_parser *p, fe_stmt *stmt) {
     switch ((int)t->kind) {
     case FE_NAME:
         stmt->kind = FE_STMT_ASSIGN;
-        if (fe_peek(p)->kind == FE_LPAREN) {
-            p->at--;
-            fe_unexpected(p, "a statement");
-            ir_hint(p->diag, "a call is a value: name = %s(..)", t->text);
-            return false;
-        }
-        return fe_expect(p, FE_ASSIGN, "behind a name") && parse_labelled(p, stmt);
+        return fe_peek(p)->kind == FE_ASSIGN ? (p->at++, parse_labelled(p, stmt))
+                                             : no_statement(p, t);
     case FE_RETURN: stmt->kind = FE_STMT_RETURN; return parse_labelled(p, stmt);
     case FE_FOR:
         stmt->kind = FE_STMT_FOR;
-        return parse_name(p, &stmt->text, &stmt->loc, "behind 'for'") &&
+        return parse_name(p, &stmt->text, &stmt->loc, "a name behind 'for'") &&
                fe_expect(p, FE_IN, "behind the loop's name") && (stmt->value = fe_parse_expr(p)) &&
                parse_body(p, &stmt->body);
     case FE_IF: stmt->kind = FE_STMT_IF; return parse_if(p, stmt);
     case FE_INPUT: stmt->kind = FE_STMT_INPUT; return parse_input(p, stmt);
     case FE_OUTPUT:
         stmt->kind = FE_STMT_OUTPUT;
-        return parse_name(p, &stmt->text, &stmt->loc, "for the output") &&
+        return parse_name(p, &stmt->text, &stmt->loc, "the name of an output") &&
                fe_expect(p, FE_ASSIGN, "behind the name of an output") && parse_labelled(p, stmt);
     case FE_META:
         stmt->kind = FE_STMT_META;
-        return parse_name(p, &stmt->text, &stmt->loc, "behind 'meta'") &&
+        return parse_name(p, &stmt->text, &stmt->loc, "a name behind 'meta'") &&
                fe_expect(p, FE_ASSIGN, "behind a name") && (stmt->value = fe_parse_expr(p));
     case FE_ASSERT:
         stmt->kind = FE_STMT_ASSERT;
@@ -163,11 +172,13 @@ static bool parse_params(fe_parser *p, fe_item *item) {
     p->brackets++;
     while (!fe_accept(p, FE_RPAREN)) {
         fe_param param = {0};
-        if (!parse_name(p, &param.name, &param.loc, "of a parameter")) return false;
+        if (!parse_name(p, &param.name, &param.loc, "the name of a parameter")) return false;
         if (fe_accept(p, FE_ASSIGN) && !(param.value = fe_parse_expr(p))) return false;
         for (size_t i = 0; i < item->param_count; i++)
             if (strcmp(item->params[i].name, param.name) == 0)
                 return ir_error(p->diag, param.loc, "parameter '%s' stands twice", param.name);
+        if (item->param_count == FE_MAX_ARGS)
+            return ir_error(p->diag, param.loc, "more than %d parameters", FE_MAX_ARGS);
         *IR_PUSH(p->arena, item->params, item->param_count, item->param_capacity) = param;
         if (!fe_accept(p, FE_COMMA) && fe_peek(p)->kind != FE_RPAREN)
             return fe_unexpected(p, "',' or ')' behind a parameter");
@@ -181,27 +192,30 @@ static bool parse_model(fe_parser *p, fe_item *item) {
     if (!fe_accept(p, FE_ASSIGN))
         return (fe_peek(p)->kind != FE_LPAREN || parse_params(p, item)) &&
                parse_body(p, &item->body);
-    return parse_name(p, &item->base, &item->base_loc, "of a model") &&
+    return parse_name(p, &item->base, &item->base_loc, "the name of a model") &&
            fe_expect(p, FE_LPAREN, "behind the name of a model") &&
            fe_parse_args(p, &item->args, &item->arg_count, &item->arg_capacity);
 }
 
 static bool parse_field(fe_parser *p, fe_item *item) {
     fe_arg field = {0};
-    if (!parse_name(p, &field.name, &field.loc, "of a field") ||
+    if (!parse_name(p, &field.name, &field.loc, "the name of a field") ||
         !fe_expect(p, FE_ASSIGN, "behind the name of a field") ||
         !(field.value = fe_parse_expr(p)) || !end_of_line(p))
         return false;
     for (size_t i = 0; i < item->arg_count; i++)
         if (strcmp(item->args[i].name, field.name) == 0)
             return ir_error(p->diag, field.loc, "field '%s' stands twice", field.name);
+    if (item->arg_count == FE_MAX_ARGS)
+        return ir_error(p->diag, field.loc, "more than %d fields", FE_MAX_ARGS);
     *IR_PUSH(p->arena, item->args, item->arg_count, item->arg_capacity) = field;
     return true;
 }
 
 /* recipe = "recipe" NAME [ "from" NAME ] "{" { NAME "=" expr NEWLINE } "}" */
 static bool parse_recipe(fe_parser *p, fe_item *item) {
-    if (fe_accept(p, FE_FROM) && !parse_name(p, &item->base, &item->base_loc, "of a recipe"))
+    if (fe_accept(p, FE_FROM) &&
+        !parse_name(p, &item->base, &item->base_loc, "the name of a recipe"))
         return false;
     if (!fe_expect(p, FE_LBRACE, "to open a recipe")) return false;
     for (skip_lines(p); !fe_accept(p, FE_RBRACE); skip_lines(p)) {
@@ -209,6 +223,16 @@ static bool parse_recipe(fe_parser *p, fe_item *item) {
         if (!parse_field(p, item)) recover(p);
     }
     return true;
+}
+
+static bool no_item(fe_parser *p) {
+    static const char *const words[] = {"use", "param", "set", "block", "model", "recipe"};
+    const fe_token *t = fe_peek(p);
+    size_t errors = p->diag->errors;
+    fe_unexpected(p, "use, param, set, block, model or recipe");
+    const char *near = t->kind == FE_NAME ? ir_nearest(t->text, words, 6) : NULL;
+    if (near && errors < p->diag->errors) ir_hint(p->diag, "did you mean '%s'?", near);
+    return false;
 }
 
 /* item = "use" STRING | "param" NAME [ ":" list ] "=" expr | "set" NAME "=" expr
@@ -226,29 +250,41 @@ static bool parse_item(fe_parser *p, fe_item *item) {
     case FE_PARAM:
     case FE_SET:
         item->kind = t->kind == FE_SET ? FE_ITEM_SET : FE_ITEM_PARAM;
-        return parse_name(p, &item->name, &item->loc, "of a parameter") &&
+        return parse_name(p, &item->name, &item->loc, "the name of a parameter") &&
                (t->kind == FE_SET || !fe_accept(p, FE_COLON) ||
                 (item->choices = fe_parse_list(p))) &&
                fe_expect(p, FE_ASSIGN, "behind the name") && (item->value = fe_parse_expr(p));
     case FE_BLOCK:
         item->kind = FE_ITEM_BLOCK;
-        return parse_name(p, &item->name, &item->loc, "of a block") && parse_params(p, item) &&
-               parse_body(p, &item->body);
+        return parse_name(p, &item->name, &item->loc, "the name of a block") &&
+               parse_params(p, item) && parse_body(p, &item->body);
     case FE_MODEL:
         item->kind = FE_ITEM_MODEL;
-        return parse_name(p, &item->name, &item->loc, "of a model") && parse_model(p, item);
+        return parse_name(p, &item->name, &item->loc, "the name of a model") &&
+               parse_model(p, item);
     case FE_RECIPE:
         item->kind = FE_ITEM_RECIPE;
-        return parse_name(p, &item->name, &item->loc, "of a recipe") && parse_recipe(p, item);
-    default:
-        p->at--;
-        return fe_unexpected(p, "use, param, set, block, model or recipe");
+        return parse_name(p, &item->name, &item->loc, "the name of a recipe") &&
+               parse_recipe(p, item);
+    default: p->at--; return no_item(p);
     }
+}
+
+/* The lexer's messages and the parser's in the order of the text. */
+static void sort_messages(ir_diag *diag, size_t from) {
+    for (size_t i = from + 1; i < diag->count; i++)
+        for (size_t k = i; k > from; k--) {
+            ir_message *m = &diag->messages[k];
+            if (m[-1].loc.offset <= m->loc.offset) break;
+            ir_message swap = *m;
+            *m = m[-1];
+            m[-1] = swap;
+        }
 }
 
 /* file = { item NEWLINE } */
 bool fe_parse(ir_arena *arena, const ir_source *source, fe_items *items, ir_diag *diag) {
-    size_t errors = diag->errors;
+    size_t errors = diag->errors, before = diag->count;
     fe_tokens tokens = fe_lex(arena, source, diag);
     fe_parser p = {.arena = arena, .diag = diag, .tokens = tokens.items};
     for (skip_lines(&p); fe_peek(&p)->kind != FE_END; skip_lines(&p)) {
@@ -256,11 +292,13 @@ bool fe_parse(ir_arena *arena, const ir_source *source, fe_items *items, ir_diag
         p.depth = 0;
         bool good = parse_item(&p, &item);
         fe_token_kind next = fe_peek(&p)->kind;
-        if (good && next != FE_NEWLINE && next != FE_END)
-            good = fe_unexpected(&p, "end of line");
-        if (good) *IR_PUSH(arena, items->items, items->count, items->capacity) = item;
-        else recover_item(&p);
+        if (good && next != FE_NEWLINE && next != FE_END) good = fe_unexpected(&p, "end of line");
+        if (good)
+            *IR_PUSH(arena, items->items, items->count, items->capacity) = item;
+        else
+            recover_item(&p);
     }
+    sort_messages(diag, before);
     return diag->errors == errors;
 }
 

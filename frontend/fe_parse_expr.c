@@ -4,7 +4,8 @@
 #include <string.h>
 
 const fe_token *fe_peek(fe_parser *p) {
-    while (p->brackets > 0 && p->tokens[p->at].kind == FE_NEWLINE) p->at++;
+    while (p->brackets > 0 && p->tokens[p->at].kind == FE_NEWLINE)
+        p->at++;
     return &p->tokens[p->at];
 }
 
@@ -16,11 +17,14 @@ bool fe_accept(fe_parser *p, fe_token_kind kind) {
 
 bool fe_unexpected(fe_parser *p, const char *what) {
     const fe_token *t = fe_peek(p);
+    if (t->after_error) return false;
     if (t->kind == FE_END || t->kind == FE_NEWLINE)
         return ir_error(p->diag, t->loc, "expected %s, found %s", what, fe_token_text(t->kind));
     int shown = t->loc.length > 30 ? 30 : (int)t->loc.length;
-    return ir_error(p->diag, t->loc, "expected %s, found '%.*s%s'", what, shown,
-                    t->loc.source->text + t->loc.offset, t->loc.length > 30 ? "..." : "");
+    ir_error(p->diag, t->loc, "expected %s, found '%.*s%s'", what, shown,
+             t->loc.source->text + t->loc.offset, t->loc.length > 30 ? "..." : "");
+    if (fe_is_keyword(t->kind)) ir_hint(p->diag, "'%s' is a word of the language", t->text);
+    return false;
 }
 
 bool fe_expect(fe_parser *p, fe_token_kind kind, const char *where) {
@@ -37,7 +41,9 @@ bool fe_enter(fe_parser *p) {
     return ir_error(p->diag, fe_peek(p)->loc, "nested deeper than %d levels", FE_MAX_DEPTH);
 }
 
-static int depth_of(const fe_expr *expr) { return expr ? expr->depth : 0; }
+static int depth_of(const fe_expr *expr) {
+    return expr ? expr->depth : 0;
+}
 
 /* A node over up to three others; NULL if it were too deep. */
 static fe_expr *make(fe_parser *p, fe_expr node) {
@@ -72,6 +78,8 @@ bool fe_parse_args(fe_parser *p, fe_arg **args, size_t *count, size_t *capacity)
         for (size_t i = 0; i < *count && arg.name; i++)
             if ((*args)[i].name && strcmp((*args)[i].name, arg.name) == 0)
                 return ir_error(p->diag, arg.loc, "argument '%s' is given twice", arg.name);
+        if (*count == FE_MAX_ARGS)
+            return ir_error(p->diag, arg.loc, "more than %d arguments", FE_MAX_ARGS);
         if (!(arg.value = fe_parse_expr(p))) return false;
         *IR_PUSH(p->arena, *args, *count, *capacity) = arg;
         if (!fe_accept(p, FE_COMMA) && fe_peek(p)->kind != FE_RPAREN)
@@ -160,7 +168,8 @@ static fe_expr *parse_postfix(fe_parser *p) {
     return expr;
 }
 
-/* How tightly an operator binds; 0: it is none. "not" (3) and "-" (7) stand before their operand. */
+/* How tightly an operator binds; 0: it is none. "not" (3) and "-" (7) stand before their operand.
+ */
 static int binding(fe_token_kind kind) {
     switch ((int)kind) {
     case FE_OR: return 1;
@@ -229,15 +238,16 @@ fe_expr *fe_parse_expr(fe_parser *p) {
         fe_expr node = {.kind = FE_EXPR_CHOICE, .loc = fe_peek(p)->loc, .a = expr};
         p->at++;
         node.b = parse_binary(p, 1);
-        bool good = node.b && fe_expect(p, FE_ELSE, "behind a condition") &&
-                    (node.c = fe_parse_expr(p));
+        bool good =
+            node.b && fe_expect(p, FE_ELSE, "behind a condition") && (node.c = fe_parse_expr(p));
         expr = good ? make(p, node) : NULL;
     }
     p->depth--;
     return expr;
 }
 
-/* The index behind the label that starts at `at`, where its colon stands; 0 if there is no label. */
+/* The index behind the label that starts at `at`, where its colon stands; 0 if there is no label.
+ */
 static size_t label_end(const fe_parser *p, size_t at) {
     const fe_token *t = p->tokens;
     for (;; at++) {
@@ -264,9 +274,12 @@ bool fe_parse_label(fe_parser *p, fe_label *label) {
         const fe_token *t = fe_peek(p);
         fe_label_part part = {.text = t->text};
         p->at++;
-        if (t->kind == FE_LBRACE) {
-            if (!(part.value = fe_parse_expr(p)) || !fe_expect(p, FE_RBRACE, "to close the part"))
-                return false;
+        if (t->kind == FE_LBRACE &&
+            !((part.value = fe_parse_expr(p)) && fe_expect(p, FE_RBRACE, "to close the part"))) {
+            while (p->tokens[p->at].kind != FE_RBRACE)
+                p->at++; /* it does not close the body */
+            p->at++;
+            return false;
         }
         *IR_PUSH(p->arena, label->parts, label->count, label->capacity) = part;
     } while (fe_accept(p, FE_DOT));

@@ -12,10 +12,10 @@ typedef struct fe_parser {
     ir_arena *arena;
     ir_diag *diag;
     const fe_token *tokens;
-    size_t at;     /* index of the next token */
-    int brackets;  /* open ( and [: ends of lines do not count */
-    int depth;     /* of nesting, at most FE_MAX_DEPTH */
-    bool lost;     /* a missing `}` was reported: the bodies around it say nothing more */
+    size_t at;    /* index of the next token */
+    int brackets; /* open ( and [: ends of lines do not count */
+    int depth;    /* of nesting, at most FE_MAX_DEPTH */
+    bool lost;    /* a missing `}` was reported: the bodies around it say nothing more */
 } fe_parser;
 
 /* The next token, behind ends of lines that do not count. */

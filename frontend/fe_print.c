@@ -16,10 +16,14 @@ void fe_print_number(double number, ir_text *out) {
 void fe_print_string(const char *text, ir_text *out) {
     ir_text_append(out, "\"", 1);
     for (const char *p = text; *p; p++) {
-        if (*p == '\n') ir_text_append(out, "\\n", 2);
-        else if (*p == '\t') ir_text_append(out, "\\t", 2);
-        else if (*p == '\\' || *p == '"') ir_text_printf(out, "\\%c", *p);
-        else ir_text_append(out, p, 1);
+        if (*p == '\n')
+            ir_text_append(out, "\\n", 2);
+        else if (*p == '\t')
+            ir_text_append(out, "\\t", 2);
+        else if (*p == '\\' || *p == '"')
+            ir_text_printf(out, "\\%c", *p);
+        else
+            ir_text_append(out, p, 1);
     }
     ir_text_append(out, "\"", 1);
 }
@@ -112,7 +116,9 @@ static void print_expr(const fe_expr *expr, int least, ir_text *out) {
     if (own < least) ir_text_append(out, ")", 1);
 }
 
-void fe_print_expr(const fe_expr *expr, ir_text *out) { print_expr(expr, 0, out); }
+void fe_print_expr(const fe_expr *expr, ir_text *out) {
+    print_expr(expr, 0, out);
+}
 
 static void print_value(const fe_stmt *stmt, ir_text *out) {
     for (size_t i = 0; i < stmt->label.count; i++) {

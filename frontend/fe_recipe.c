@@ -66,8 +66,8 @@ static void wrong_kind(resolver *r, int field, ir_loc loc, fe_value value) {
     static const char *const expected[] = {"a whole number", "a number", "a list of two numbers",
                                            "a word"};
     if (value.kind != FE_POISON)
-        fail(r, loc, "'%s' is %s, expected %s", fields[field].name,
-             fe_describe(r->e->arena, value), expected[fields[field].kind]);
+        fail(r, loc, "'%s' is %s, expected %s", fields[field].name, fe_describe(r->e->arena, value),
+             expected[fields[field].kind]);
     r->good = false;
 }
 
@@ -84,41 +84,48 @@ static void set_pair(resolver *r, int field, ir_loc loc, fe_value value) {
         in_range(r, field, loc, pair[i]);
     }
     bool range = strncmp(fields[field].name, "crop_", 5) == 0;
+    if (range && pair[0] == 0 && pair[1] > 0)
+        fail(r, loc, "'%s' is [0, %g], expected more than 0", fields[field].name, pair[1]);
     if (range && pair[0] > pair[1])
         fail(r, loc, "'%s' is [%g, %g], expected the smaller number first", fields[field].name,
              pair[0], pair[1]);
 }
 
-static void set_word(resolver *r, int field, ir_loc loc, const char *word) {
+static bool set_word(resolver *r, int field, ir_loc loc, const char *word) {
     const char *words = fields[field].default_;
     for (const char *p = words; *p; p += strcspn(p, " "), p += *p == ' ') {
         size_t length = strcspn(p, " ");
         if (strlen(word) != length || strncmp(p, word, length) != 0) continue;
         *(const char **)field_at(r->recipe, field) =
             ir_arena_strndup(r->e->diag->arena, word, length);
-        return;
+        return true;
     }
     fail(r, loc, "'%s' is '%s', expected %s%s", fields[field].name, word,
          strchr(words, ' ') ? "one of " : "", words);
+    return false;
 }
 
 static void set_field(resolver *r, int field, ir_loc loc, fe_value value) {
     r->recipe->origin[field] = r->origin;
     switch (fields[field].kind) {
     case KIND_COUNT:
-        if (value.kind != FE_VALUE_INT) wrong_kind(r, field, loc, value);
+        if (value.kind != FE_VALUE_INT)
+            wrong_kind(r, field, loc, value);
         else if (in_range(r, field, loc, (double)value.integer))
             *(int64_t *)field_at(r->recipe, field) = value.integer;
         break;
     case KIND_NUMBER:
-        if (!fe_is_number(value)) wrong_kind(r, field, loc, value);
+        if (!fe_is_number(value))
+            wrong_kind(r, field, loc, value);
         else if (in_range(r, field, loc, fe_number(value)))
             *(double *)field_at(r->recipe, field) = fe_number(value);
         break;
     case KIND_PAIR: set_pair(r, field, loc, value); break;
     case KIND_WORD:
-        if (value.kind == FE_VALUE_TEXT) set_word(r, field, loc, value.text);
-        else wrong_kind(r, field, loc, value);
+        if (value.kind == FE_VALUE_TEXT)
+            set_word(r, field, loc, value.text);
+        else
+            wrong_kind(r, field, loc, value);
         break;
     }
 }
@@ -127,7 +134,7 @@ static void set_default(resolver *r, int field) {
     const field_info *f = &fields[field];
     void *at = field_at(r->recipe, field);
     char *end;
-    r->recipe->origin[field] = r->origin;
+    r->recipe->origin[field] = "default";
     switch (f->kind) {
     case KIND_COUNT: *(int64_t *)at = strtoll(f->default_, NULL, 10); break;
     case KIND_NUMBER: *(double *)at = strtod(f->default_, NULL); break;
@@ -144,68 +151,123 @@ static void set_default(resolver *r, int field) {
 
 /* ---- calls: adamw(lr = 0.1), crop(padding = 2) ---- */
 
-/* Inside its call, crop_padding is `padding`. */
-static const char *argument_name(int field) {
-    const char *name = fields[field].name;
-    return strncmp(name, "crop_", 5) == 0 ? name + 5 : name;
-}
+static const char *const transforms[] = {"crop", "flip", "random_resized_crop"};
+enum { TRANSFORMS = sizeof transforms / sizeof *transforms };
 
-static bool known_group(const char *group) {
-    for (int i = 0; i < FE_FIELD_COUNT; i++)
-        if (strcmp(fields[i].group, group) == 0) return strcmp(group, "recipe") != 0;
+static bool is_transform(const char *name) {
+    for (int t = 0; t < TRANSFORMS; t++)
+        if (strcmp(transforms[t], name) == 0) return true;
     return false;
 }
 
-/* The field for argument `arg`, number `position` of a call of `group`, or -1. */
-static int find_argument(const char *group, const fe_arg *arg, size_t position) {
+/* Inside its call, crop_padding is `padding`, and flip, which has the name of its call,
+ * `probability`. */
+static const char *argument_name(int field) {
+    const char *name = fields[field].name;
+    if (strcmp(name, fields[field].group) == 0) return "probability";
+    return strncmp(name, "crop_", 5) == 0 ? name + 5 : name;
+}
+
+/* `NAME = WORD(..)` takes the fields of group WORD and those of group NAME, which all words share.
+ * A transform is a NAME without words. */
+typedef struct call_groups {
+    const char *word, *name;
+} call_groups;
+
+static bool in_groups(int field, const call_groups *groups) {
+    const char *own = fields[field].group;
+    return strcmp(own, groups->word) == 0 || strcmp(own, groups->name) == 0;
+}
+
+/* The field for argument `arg`, number `position` of a call, or -1. */
+static int find_argument(const call_groups *groups, const fe_arg *arg, size_t position) {
     for (int i = 0; i < FE_FIELD_COUNT; i++) {
-        if (strcmp(fields[i].group, group) != 0) continue;
+        if (!in_groups(i, groups)) continue;
         if (arg->name ? strcmp(argument_name(i), arg->name) == 0 : position-- == 0) return i;
     }
     return -1;
 }
 
-static void set_call(resolver *r, const fe_expr *call, const char *group) {
+static void unknown_argument(resolver *r, const fe_expr *call, const fe_arg *arg,
+                             const call_groups *groups) {
+    fe_names names = {.arena = r->e->arena};
+    if (!arg->name) {
+        fail(r, arg->loc, "%s takes no further argument", call->text);
+        return;
+    }
+    fail(r, arg->loc, "%s takes no argument '%s'", call->text, arg->name);
+    for (int k = 0; k < FE_FIELD_COUNT; k++)
+        if (in_groups(k, groups)) fe_names_add(&names, argument_name(k));
+    fe_suggest(r->e->diag, &names, arg->name);
+}
+
+/* A call states all of its fields: those it does not name have their defaults, whatever a recipe
+ * that this one is derived from says. given[field] tells which it named. */
+static void set_call(resolver *r, const fe_expr *call, const call_groups *groups, bool *given) {
+    for (int i = 0; i < FE_FIELD_COUNT; i++)
+        if (in_groups(i, groups)) set_default(r, i);
     for (size_t i = 0; i < call->count; i++) {
         const fe_arg *arg = &call->args[i];
-        int field = find_argument(group, arg, i);
-        if (field >= 0) {
+        int field = find_argument(groups, arg, i);
+        if (field < 0) {
+            unknown_argument(r, call, arg, groups);
+        } else if (given[field]) {
+            fail(r, arg->loc, "argument '%s' is given twice", argument_name(field));
+        } else {
+            given[field] = true;
             set_field(r, field, arg->value->loc, fe_eval(r->e, arg->value));
-            continue;
         }
-        if (!arg->name) {
-            fail(r, arg->loc, "%s takes no further argument", call->text);
-            continue;
-        }
-        fe_names names = {.arena = r->e->arena};
-        fail(r, arg->loc, "%s takes no argument '%s'", call->text, arg->name);
-        for (int k = 0; k < FE_FIELD_COUNT; k++)
-            if (strcmp(fields[k].group, group) == 0) fe_names_add(&names, argument_name(k));
-        fe_suggest(r->e->diag, &names, arg->name);
     }
+    if (given[FE_FIELD_lr] && r->recipe->base_lr > 0)
+        fail(r, call->loc, "'lr' and 'base_lr' are both given, expected one of them");
+}
+
+/* A transform with its arguments, of which the first must be there: without it nothing would
+ * happen. */
+static void set_transform(resolver *r, const fe_expr *call, bool *given) {
+    call_groups groups = {call->text, call->text};
+    int main = find_argument(&groups, &(fe_arg){0}, 0);
+    if (given[main]) {
+        fail(r, call->loc, "transform '%s' stands twice", call->text);
+        return;
+    }
+    set_call(r, call, &groups, given);
+    if (!given[main])
+        fail(r, call->loc, "%s needs the argument '%s'", call->text, argument_name(main));
 }
 
 /* A list of transforms replaces the one a recipe is derived from, whole. */
 static void set_augment(resolver *r, const fe_arg *arg) {
-    static const char *const transforms[] = {"crop", "flip", "random_resized_crop"};
-    enum { COUNT = sizeof transforms / sizeof *transforms };
+    static const char expected[] =
+        "expected crop(padding = N), flip(P) or random_resized_crop(scale = [A, B])";
+    bool given[FE_FIELD_COUNT] = {false};
     if (arg->value->kind != FE_EXPR_LIST) {
-        fail(r, arg->value->loc, "'augment' is no list; expected [crop(..), flip(..), "
-             "random_resized_crop(..)]");
+        fail(r, arg->value->loc, "'augment' is no list of transforms in [ ]");
         return;
     }
     for (int i = 0; i < FE_FIELD_COUNT; i++)
-        for (int t = 0; t < COUNT; t++)
-            if (strcmp(fields[i].group, transforms[t]) == 0) set_default(r, i);
+        if (is_transform(fields[i].group)) set_default(r, i);
     for (size_t i = 0; i < arg->value->count; i++) {
-        const fe_expr *call = arg->value->args[i].value;
-        bool known = false;
-        for (int t = 0; t < COUNT && call->kind == FE_EXPR_CALL; t++)
-            known = known || strcmp(call->text, transforms[t]) == 0;
-        if (known) set_call(r, call, call->text);
-        else fail(r, call->loc, "unknown transform; expected crop(padding = N), flip(P) or "
-                  "random_resized_crop(scale = [A, B])");
+        const fe_expr *item = arg->value->args[i].value;
+        if (item->kind != FE_EXPR_CALL) {
+            fail(r, item->loc, "a transform is missing; %s", expected);
+        } else if (!is_transform(item->text)) {
+            const char *near = ir_nearest(item->text, transforms, TRANSFORMS);
+            fail(r, item->loc, "unknown transform '%s'; %s", item->text, expected);
+            if (near) ir_hint(r->e->diag, "did you mean '%s'?", near);
+        } else {
+            set_transform(r, item, given);
+        }
     }
+}
+
+/* optimizer = adamw(..), or the word alone. */
+static void set_word_field(resolver *r, int field, const fe_expr *value) {
+    bool given[FE_FIELD_COUNT] = {false};
+    if (!set_word(r, field, value->loc, value->text)) return;
+    call_groups groups = {value->text, fields[field].name};
+    set_call(r, value, &groups, given);
+    r->recipe->origin[field] = r->origin;
 }
 
 static void set_recipe_field(resolver *r, const fe_arg *arg) {
@@ -216,36 +278,33 @@ static void set_recipe_field(resolver *r, const fe_arg *arg) {
     fe_names names = {.arena = r->e->arena};
     for (int i = 0; i < FE_FIELD_COUNT; i++) {
         const field_info *f = &fields[i];
+        fe_expr_kind kind = arg->value->kind;
         if (strcmp(f->group, "recipe") != 0) continue;
         fe_names_add(&names, f->name);
         if (strcmp(f->name, arg->name) != 0) continue;
-        if (f->kind == KIND_WORD && arg->value->kind == FE_EXPR_CALL) {
-            r->recipe->origin[i] = r->origin;
-            set_word(r, i, arg->value->loc, arg->value->text);
-            const char *group = known_group(arg->value->text) ? arg->value->text : f->name;
-            if (r->good) set_call(r, arg->value, group);
-        } else if (f->kind == KIND_WORD && arg->value->kind == FE_EXPR_NAME) {
-            r->recipe->origin[i] = r->origin;
-            set_word(r, i, arg->value->loc, arg->value->text);
-        } else {
+        if (f->kind == KIND_WORD && (kind == FE_EXPR_CALL || kind == FE_EXPR_NAME))
+            set_word_field(r, i, arg->value);
+        else
             set_field(r, i, arg->value->loc, fe_eval(r->e, arg->value));
-        }
         return;
     }
     fe_names_add(&names, "augment");
     fail(r, arg->loc, "a recipe has no field '%s'", arg->name);
+    for (int i = 0; i < FE_FIELD_COUNT; i++)
+        if (strcmp(fields[i].name, arg->name) == 0) {
+            ir_hint(r->e->diag, "it is an argument of '%s'", fields[i].group);
+            return;
+        }
     fe_suggest(r->e->diag, &names, arg->name);
 }
 
 /* ---- a recipe ---- */
 
 static void apply_item(resolver *r, const fe_item *item) {
-    const fe_items *items = &r->e->model->items;
-    if (item->base)
-        apply_item(r, fe_find_item(items, (size_t)(item - items->items), FE_ITEM_RECIPE,
-                                   item->base));
+    if (item->base) apply_item(r, fe_find_before(r->e->model, item, item->base));
     r->origin = ir_arena_printf(r->e->diag->arena, "recipe %s", item->name);
-    for (size_t i = 0; i < item->arg_count; i++) set_recipe_field(r, &item->args[i]);
+    for (size_t i = 0; i < item->arg_count; i++)
+        set_recipe_field(r, &item->args[i]);
 }
 
 /* The recipe asked for; NULL without an error if the file has none. */
@@ -263,30 +322,48 @@ static const fe_item *choose(resolver *r) {
     if (!wanted) return last;
     r->good = ir_error(r->e->diag, (ir_loc){0}, "there is no recipe '%s'", wanted);
     const char *near = ir_nearest(wanted, names.items, names.count);
-    if (near) ir_hint(r->e->diag, "did you mean '%s'?", near);
-    else if (last) ir_hint(r->e->diag, "the file has '%s'", last->name);
-    else ir_hint(r->e->diag, "the file has no recipes");
+    if (near)
+        ir_hint(r->e->diag, "did you mean '%s'?", near);
+    else if (last)
+        ir_hint(r->e->diag, "the file has '%s'", last->name);
+    else
+        ir_hint(r->e->diag, "the file has no recipes");
     return NULL;
+}
+
+/* -D of the learning rate: one of its two ways replaces the other. */
+static void define_lr(resolver *r) {
+    const fe_define *lr = fe_find_define(r->e->options, "lr");
+    const fe_define *base_lr = fe_find_define(r->e->options, "base_lr");
+    if (lr && base_lr)
+        fail(r, fe_define_loc(r->e, base_lr),
+             "'lr' and 'base_lr' are both given, expected one of them");
+    if (!lr || base_lr) return;
+    set_default(r, FE_FIELD_base_lr);
 }
 
 static void apply_command_line(resolver *r) {
     const fe_options *options = r->e->options;
-    if (options->batch) {
-        r->recipe->batch = options->batch;
-        r->recipe->origin[FE_FIELD_batch] = "--batch";
-    }
-    if (options->seed) {
-        r->recipe->seed = (int64_t)*options->seed;
-        r->recipe->origin[FE_FIELD_seed] = "--seed";
-    }
+    ir_loc nowhere = {0};
+    r->origin = "--batch";
+    if (options->batch) set_field(r, FE_FIELD_batch, nowhere, fe_int(options->batch));
+    r->origin = "--seed";
+    if (options->seed && *options->seed > INT64_MAX)
+        fail(r, nowhere, "'seed' is %llu, expected at most 9e18",
+             (unsigned long long)*options->seed);
+    else if (options->seed)
+        set_field(r, FE_FIELD_seed, nowhere, fe_int((int64_t)*options->seed));
     r->origin = "-D";
+    define_lr(r);
     for (int i = 0; i < FE_FIELD_COUNT; i++) {
         const fe_define *define = fe_find_define(options, fields[i].name);
         if (!define) continue;
         fe_value like = fields[i].kind == KIND_WORD ? fe_text("") : fe_poison();
         fe_value value = fe_define_value(r->e, define, like);
-        if (value.kind == FE_POISON) r->good = false;
-        else set_field(r, i, fe_define_loc(r->e, define), value);
+        if (value.kind == FE_POISON)
+            r->good = false;
+        else
+            set_field(r, i, fe_define_loc(r->e, define), value);
     }
 }
 
@@ -297,8 +374,9 @@ bool fe_resolve_recipe(const fe_model *model, const fe_options *options, fe_reci
     if (!e) return false;
     fe_frame frame = {.prefix = ""};
     e->frame = &frame;
-    resolver r = {.e = e, .recipe = recipe, .origin = "default", .good = true};
-    for (int i = 0; i < FE_FIELD_COUNT; i++) set_default(&r, i);
+    resolver r = {.e = e, .recipe = recipe, .good = true};
+    for (int i = 0; i < FE_FIELD_COUNT; i++)
+        set_default(&r, i);
     const fe_item *item = choose(&r);
     if (item) recipe->name = ir_arena_strndup(diag->arena, item->name, strlen(item->name));
     if (item) apply_item(&r, item);
@@ -336,18 +414,25 @@ static void print_field(const fe_recipe *recipe, int field, const char *indent, 
     ir_text_printf(out, "%s # %s\n", grouped ? "," : " ", recipe->origin[field]);
 }
 
-static void print_call(const fe_recipe *recipe, const char *word, const char *group,
-                       const char *indent, ir_text *out) {
+/* WORD(arguments), a line each. */
+static void print_call(const fe_recipe *recipe, const call_groups *groups, const char *indent,
+                       ir_text *out) {
     char inner[16];
     snprintf(inner, sizeof inner, "%s    ", indent);
-    ir_text_printf(out, "%s(\n", word);
+    ir_text_printf(out, "%s(\n", groups->word);
     for (int i = 0; i < FE_FIELD_COUNT; i++)
-        if (strcmp(fields[i].group, group) == 0) print_field(recipe, i, inner, out);
+        if (in_groups(i, groups)) print_field(recipe, i, inner, out);
     ir_text_printf(out, "%s)", indent);
 }
 
+/* Whether a field of the transform was given: otherwise it is not there. */
+static bool has_transform(const fe_recipe *recipe, const char *name) {
+    for (int i = 0; i < FE_FIELD_COUNT; i++)
+        if (strcmp(fields[i].group, name) == 0 && fe_recipe_given(recipe, (fe_field)i)) return true;
+    return false;
+}
+
 void fe_print_recipe(const fe_recipe *recipe, ir_text *out) {
-    static const char *const transforms[] = {"crop", "flip", "random_resized_crop"};
     ir_text_printf(out, "recipe %s {\n", recipe->name);
     for (int i = 0; i < FE_FIELD_COUNT; i++) {
         if (strcmp(fields[i].group, "recipe") != 0) continue;
@@ -357,14 +442,17 @@ void fe_print_recipe(const fe_recipe *recipe, ir_text *out) {
         }
         const char *word = *(const char *const *)field_at((fe_recipe *)recipe, i);
         ir_text_printf(out, "    # %s\n    %s = ", recipe->origin[i], fields[i].name);
-        print_call(recipe, word, known_group(word) ? word : fields[i].name, "    ", out);
+        print_call(recipe, &(call_groups){word, fields[i].name}, "    ", out);
         ir_text_append(out, "\n", 1);
     }
-    ir_text_printf(out, "    augment = [\n");
-    for (size_t t = 0; t < sizeof transforms / sizeof *transforms; t++) {
-        ir_text_printf(out, "        ");
-        print_call(recipe, transforms[t], transforms[t], "        ", out);
+    ir_text_printf(out, "    augment = [");
+    bool any = false;
+    for (int t = 0; t < TRANSFORMS; t++) {
+        if (!has_transform(recipe, transforms[t])) continue;
+        ir_text_printf(out, any ? "        " : "\n        ");
+        print_call(recipe, &(call_groups){transforms[t], transforms[t]}, "        ", out);
         ir_text_append(out, ",\n", 2);
+        any = true;
     }
-    ir_text_printf(out, "    ]\n}\n");
+    ir_text_printf(out, "%s]\n}\n", any ? "    " : "");
 }

@@ -8,12 +8,12 @@
 typedef struct scope {
     const fe_model *model;
     ir_diag *diag;
-    size_t visible;           /* items before this one can be called or derived from */
+    size_t visible; /* items before this one can be called or derived from */
     const char *locals[FE_MAX_NAMES];
     size_t local_count;
-    bool builtins;            /* batch, training... are defined here */
+    bool builtins; /* batch, training... are defined here */
     bool model_body;
-    bool full;                /* too many locals: reported */
+    bool full; /* too many locals: reported */
 } scope;
 
 static const char *const builtin_values[] = {
@@ -61,13 +61,15 @@ static void unknown_name(scope *s, const fe_expr *expr) {
     fe_names names = {.arena = s->diag->arena};
     ir_error(s->diag, expr->loc, "unknown name '%s'", expr->text);
     if (s->diag->errors > s->diag->count) return;
-    for (size_t i = 0; i < s->local_count; i++) fe_names_add(&names, s->locals[i]);
+    for (size_t i = 0; i < s->local_count; i++)
+        fe_names_add(&names, s->locals[i]);
     add_items(&names, &s->model->items, FE_ITEM_PARAM, s->model->items.count);
     for (size_t i = 0; s->builtins && i < LENGTH(builtin_values); i++)
         fe_names_add(&names, builtin_values[i]);
-    if (fe_find_item(&s->model->items, s->model->items.count, FE_ITEM_BLOCK, expr->text))
+    if (fe_find_item(s->model, s->model->items.count, FE_ITEM_BLOCK, expr->text))
         ir_hint(s->diag, "'%s' is a block: call it", expr->text);
-    else fe_suggest(s->diag, &names, expr->text);
+    else
+        fe_suggest(s->diag, &names, expr->text);
 }
 
 static void unknown_call(scope *s, const fe_expr *expr) {
@@ -75,7 +77,8 @@ static void unknown_call(scope *s, const fe_expr *expr) {
     ir_error(s->diag, expr->loc, "unknown block or op '%s'", expr->text);
     if (s->diag->errors > s->diag->count) return;
     add_items(&names, &s->model->items, FE_ITEM_BLOCK, s->model->items.count);
-    for (size_t i = 0; i < LENGTH(functions); i++) fe_names_add(&names, functions[i]);
+    for (size_t i = 0; i < LENGTH(functions); i++)
+        fe_names_add(&names, functions[i]);
     for (int op = 0; op < IR_OP_COUNT; op++)
         if (ir_op_get((ir_op)op)->kind != IR_SOURCE)
             fe_names_add(&names, ir_op_get((ir_op)op)->name);
@@ -83,7 +86,7 @@ static void unknown_call(scope *s, const fe_expr *expr) {
 }
 
 static void check_expr(scope *s, const fe_expr *expr) {
-    const fe_items *items = &s->model->items;
+    size_t all = s->model->items.count;
     if (!expr) return;
     if (expr->kind == FE_EXPR_EACH) {
         check_expr(s, expr->b);
@@ -92,16 +95,17 @@ static void check_expr(scope *s, const fe_expr *expr) {
         return;
     }
     if (expr->kind == FE_EXPR_NAME && !among(s->locals, s->local_count, expr->text) &&
-        !fe_find_item(items, items->count, FE_ITEM_PARAM, expr->text) &&
+        !fe_find_item(s->model, all, FE_ITEM_PARAM, expr->text) &&
         !(s->builtins && among(builtin_values, LENGTH(builtin_values), expr->text)))
         unknown_name(s, expr);
     if (expr->kind == FE_EXPR_CALL && !among(functions, LENGTH(functions), expr->text) &&
-        !is_op(expr->text) && !fe_find_item(items, items->count, FE_ITEM_BLOCK, expr->text))
+        !is_op(expr->text) && !fe_find_item(s->model, all, FE_ITEM_BLOCK, expr->text))
         unknown_call(s, expr);
     check_expr(s, expr->a);
     check_expr(s, expr->b);
     check_expr(s, expr->c);
-    for (size_t i = 0; i < expr->count; i++) check_expr(s, expr->args[i].value);
+    for (size_t i = 0; i < expr->count; i++)
+        check_expr(s, expr->args[i].value);
 }
 
 /* Names that a body assigns anywhere: a name is local to its block, not to a loop or branch. */
@@ -117,10 +121,11 @@ static void collect(scope *s, const fe_body *body) {
 }
 
 static void check_place(scope *s, const fe_stmt *stmt) {
-    bool of_model = stmt->kind == FE_STMT_INPUT || stmt->kind == FE_STMT_OUTPUT ||
-                    stmt->kind == FE_STMT_META;
-    const char *word = stmt->kind == FE_STMT_INPUT ? "input"
-                       : stmt->kind == FE_STMT_OUTPUT ? "output" : "meta";
+    bool of_model =
+        stmt->kind == FE_STMT_INPUT || stmt->kind == FE_STMT_OUTPUT || stmt->kind == FE_STMT_META;
+    const char *word = stmt->kind == FE_STMT_INPUT    ? "input"
+                       : stmt->kind == FE_STMT_OUTPUT ? "output"
+                                                      : "meta";
     if (of_model && !s->model_body)
         ir_error(s->diag, stmt->loc, "'%s' stands in a block, expected in a model", word);
     if (stmt->kind == FE_STMT_RETURN && s->model_body) {
@@ -133,7 +138,8 @@ static void check_body(scope *s, const fe_body *body) {
     for (size_t i = 0; i < body->count; i++) {
         const fe_stmt *stmt = &body->items[i];
         check_place(s, stmt);
-        for (size_t k = 0; k < stmt->label.count; k++) check_expr(s, stmt->label.parts[k].value);
+        for (size_t k = 0; k < stmt->label.count; k++)
+            check_expr(s, stmt->label.parts[k].value);
         check_expr(s, stmt->value);
         check_expr(s, stmt->message);
         check_body(s, &stmt->body);
@@ -156,8 +162,7 @@ static void check_callable(scope *s, const fe_item *item) {
 
 /* Arguments of a derived model are named parameters of the model with the body. */
 static void check_derived(scope *s, const fe_item *item) {
-    const fe_item *base =
-        fe_find_item(&s->model->items, s->visible, FE_ITEM_MODEL, item->base);
+    const fe_item *base = fe_find_item(s->model, s->visible, FE_ITEM_MODEL, item->base);
     fe_names names = {.arena = s->diag->arena};
     if (!base) {
         ir_error(s->diag, item->base_loc, "unknown model '%s'", item->base);
@@ -183,7 +188,7 @@ static void check_derived(scope *s, const fe_item *item) {
 static void check_set(scope *s, const fe_item *item) {
     fe_names names = {.arena = s->diag->arena};
     check_expr(s, item->value);
-    if (fe_find_item(&s->model->items, s->model->items.count, FE_ITEM_PARAM, item->name)) return;
+    if (fe_find_item(s->model, s->model->items.count, FE_ITEM_PARAM, item->name)) return;
     ir_error(s->diag, item->loc, "set: unknown parameter '%s'", item->name);
     add_items(&names, &s->model->items, FE_ITEM_PARAM, s->model->items.count);
     fe_suggest(s->diag, &names, item->name);
@@ -191,9 +196,7 @@ static void check_set(scope *s, const fe_item *item) {
 
 static void check_recipe(scope *s, const fe_item *item) {
     fe_names names = {.arena = s->diag->arena};
-    if (!item->base ||
-        fe_find_item(&s->model->items, s->visible, FE_ITEM_RECIPE, item->base))
-        return;
+    if (!item->base || fe_find_item(s->model, s->visible, FE_ITEM_RECIPE, item->base)) return;
     ir_error(s->diag, item->base_loc, "unknown recipe '%s'", item->base);
     add_items(&names, &s->model->items, FE_ITEM_RECIPE, s->visible);
     fe_suggest(s->diag, &names, item->base);
@@ -201,19 +204,17 @@ static void check_recipe(scope *s, const fe_item *item) {
 
 static void check_twice(scope *s, const fe_item *item) {
     if (item->kind == FE_ITEM_SET) return;
-    const fe_item *other =
-        fe_find_item(&s->model->items, s->visible, item->kind, item->name);
+    const fe_item *other = fe_find_item(s->model, s->visible, item->kind, item->name);
     if (other) {
         int line, column;
         ir_loc_line(other->loc, &line, &column);
         ir_error(s->diag, item->loc, "'%s' stands twice, first at %s:%d", item->name,
                  other->loc.source->file, line);
     }
-    if (item->kind == FE_ITEM_BLOCK && (is_op(item->name) ||
-                                        among(functions, LENGTH(functions), item->name)))
+    if (item->kind == FE_ITEM_BLOCK &&
+        (is_op(item->name) || among(functions, LENGTH(functions), item->name)))
         ir_error(s->diag, item->loc, "block '%s' takes the name of an op or function", item->name);
-    if (item->kind == FE_ITEM_PARAM &&
-        among(builtin_values, LENGTH(builtin_values), item->name))
+    if (item->kind == FE_ITEM_PARAM && among(builtin_values, LENGTH(builtin_values), item->name))
         ir_error(s->diag, item->loc, "parameter '%s' takes the name of a built-in value",
                  item->name);
 }
@@ -237,8 +238,10 @@ bool fe_check_names(const fe_model *model, ir_diag *diag) {
         case FE_ITEM_SET: check_set(s, item); break;
         case FE_ITEM_BLOCK: check_callable(s, item); break;
         case FE_ITEM_MODEL:
-            if (item->base) check_derived(s, item);
-            else check_callable(s, item);
+            if (item->base)
+                check_derived(s, item);
+            else
+                check_callable(s, item);
             break;
         case FE_ITEM_RECIPE: check_recipe(s, item); break;
         }

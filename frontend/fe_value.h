@@ -8,7 +8,12 @@
 #include "graph.h"
 
 typedef enum fe_value_kind {
-    FE_POISON, FE_VALUE_INT, FE_VALUE_FLOAT, FE_VALUE_BOOL, FE_VALUE_TEXT, FE_VALUE_LIST,
+    FE_POISON,
+    FE_VALUE_INT,
+    FE_VALUE_FLOAT,
+    FE_VALUE_BOOL,
+    FE_VALUE_TEXT,
+    FE_VALUE_LIST,
     FE_VALUE_TENSOR
 } fe_value_kind;
 
@@ -35,11 +40,21 @@ struct fe_list {
     fe_value items[];
 };
 
-static inline fe_value fe_poison(void) { return (fe_value){.kind = FE_POISON}; }
-static inline fe_value fe_int(int64_t v) { return (fe_value){FE_VALUE_INT, {.integer = v}}; }
-static inline fe_value fe_float(double v) { return (fe_value){FE_VALUE_FLOAT, {.number = v}}; }
-static inline fe_value fe_bool(bool v) { return (fe_value){FE_VALUE_BOOL, {.truth = v}}; }
-static inline fe_value fe_text(const char *v) { return (fe_value){FE_VALUE_TEXT, {.text = v}}; }
+static inline fe_value fe_poison(void) {
+    return (fe_value){.kind = FE_POISON};
+}
+static inline fe_value fe_int(int64_t v) {
+    return (fe_value){FE_VALUE_INT, {.integer = v}};
+}
+static inline fe_value fe_float(double v) {
+    return (fe_value){FE_VALUE_FLOAT, {.number = v}};
+}
+static inline fe_value fe_bool(bool v) {
+    return (fe_value){FE_VALUE_BOOL, {.truth = v}};
+}
+static inline fe_value fe_text(const char *v) {
+    return (fe_value){FE_VALUE_TEXT, {.text = v}};
+}
 static inline fe_value fe_tensor(ir_value v) {
     return ir_some(v) ? (fe_value){FE_VALUE_TENSOR, {.tensor = v}} : fe_poison();
 }

@@ -105,7 +105,7 @@ static size_t distance(const char *a, const char *b, size_t limit) {
 }
 
 const char *ir_nearest(const char *name, const char *const *names, size_t count) {
-    size_t limit = strlen(name) / 3 + 1, best = limit + 1;
+    size_t length = strlen(name), limit = length < 2 ? 0 : length / 3 + 1, best = limit + 1;
     const char *found = NULL;
     for (size_t i = 0; i < count; i++) {
         size_t d = distance(name, names[i], limit);
