@@ -117,7 +117,7 @@ static void print_json(const cli *c, const cli_program *p, const bench_result *r
     cli_json_whole(&j, "steps", r->steps);
     cli_json_whole(&j, "threads", p->threads);
     cli_json_string(&j, "dtype", "f32");
-    cli_json_string(&j, "cpu", p->machine->name);
+    cli_json_string(&j, "cpu", p->target->facts.name);
     cli_json_end(&j);
     ir_text_printf(out, "%s\n", j.text.data);
     ir_text_free(&j.text);
@@ -126,7 +126,7 @@ static void print_json(const cli *c, const cli_program *p, const bench_result *r
 static void print_words(const cli *c, const cli_program *p, const bench_result *r, ir_text *out) {
     ir_text_printf(out, "%s, %s, batch %lld, %lld thread%s, f32, %s\n", p->plan->name,
                    c->options->train ? "training step" : "inference", (long long)p->batch,
-                   (long long)p->threads, p->threads == 1 ? "" : "s", p->machine->name);
+                   (long long)p->threads, p->threads == 1 ? "" : "s", p->target->facts.name);
     ir_text_printf(out, "  %.1f images/s, %.3f ms a step (median of %lld)\n", r->images_per_s, r->ms,
                    (long long)r->steps);
     ir_text_printf(out, "  %.1f GFLOP/s", r->gflops);

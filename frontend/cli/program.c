@@ -10,6 +10,7 @@
 
 static int find_machine(cli *c, cli_program *p) {
     const char *name = c->options->cpu ? c->options->cpu : "native";
+    if (c->options->target && !c->options->cpu) name = "generic";
     p->target = cg_machine_find(name);
     if (p->target) return CLI_DONE;
     ir_text names = {0};
@@ -81,44 +82,39 @@ static void find_io(cli *c, cli_program *p) {
     }
 }
 
-static void *aligned(int64_t bytes) {
-    void *memory = NULL;
-    size_t size = bytes > 0 ? (size_t)bytes : 1;
-    return posix_memalign(&memory, 64, size) == 0 ? memory : NULL;
-}
-
 int64_t cli_program_bytes(const cli_program *p) {
-    int64_t sum = p->plan->state_bytes + p->plan->workspace_bytes;
-    for (size_t i = 0; i < p->io_count; i++) sum += ir_type_bytes(p->io[i].type);
+    const ir_plan *plan = p->plan;
+    int64_t sum = plan->state_bytes + plan->workspace_bytes;
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        const ir_buffer *b = &plan->buffers[i];
+        if (b->class == IR_BUFFER_INPUT || b->class == IR_BUFFER_OUTPUT) sum += b->bytes;
+    }
     return sum;
 }
 
-static int check_memory(cli *c, const cli_program *p) {
-    int64_t needed = cli_program_bytes(p), free_bytes = rt_memory_free();
-    if (free_bytes <= 0 || needed <= free_bytes) return CLI_DONE;
+int cli_check_memory(cli *c, const char *what, int64_t bytes) {
+    int64_t free_bytes = rt_memory_free();
+    if (free_bytes <= 0 || bytes <= free_bytes) return CLI_DONE;
     return cli_fail(c, CLI_RUN_FAILED,
-                    "'%s' needs %.1f MB at batch %lld (state %.1f, step %.1f), but %.1f MB are "
-                    "free; try a smaller --batch",
-                    p->plan->name, 1e-6 * (double)needed, (long long)p->batch,
-                    1e-6 * (double)p->plan->state_bytes, 1e-6 * (double)p->plan->workspace_bytes,
-                    1e-6 * (double)free_bytes);
+                    "%s needs %.1f MB of memory, but %.1f MB are free; try a smaller --batch", what,
+                    1e-6 * (double)bytes, 1e-6 * (double)free_bytes);
 }
 
 int cli_program_memory(cli *c, cli_program *p) {
     find_io(c, p);
-    int code = check_memory(c, p);
+    const char *what = ir_arena_printf(c->arena, "'%s' at batch %lld", p->plan->name,
+                                       (long long)p->batch);
+    int code = cli_check_memory(c, what, cli_program_bytes(p));
     if (code != CLI_DONE) return code;
-    p->state = aligned(p->plan->state_bytes);
-    p->workspace = aligned(p->plan->workspace_bytes);
+    p->state = rt_memory_alloc(p->plan->state_bytes);
+    p->workspace = rt_memory_alloc(p->plan->workspace_bytes);
     bool good = p->state && p->workspace;
     for (size_t i = 0; i < p->io_count; i++) {
-        int64_t bytes = ir_type_bytes(p->io[i].type);
-        p->io_data[i] = p->io[i].data = aligned(bytes);
+        p->io_data[i] = p->io[i].data = rt_memory_alloc(ir_type_bytes(p->io[i].type));
         good = good && p->io[i].data;
-        if (p->io[i].data) memset(p->io[i].data, 0, (size_t)bytes);
     }
-    if (!good) return cli_fail(c, CLI_RUN_FAILED, "out of memory");
-    memset(p->state, 0, (size_t)p->plan->state_bytes);
+    if (!good) return cli_fail(c, CLI_RUN_FAILED, "out of memory for %s", what);
+    p->pool = rt_threads(p->threads);
     return CLI_DONE;
 }
 
@@ -156,11 +152,15 @@ void cli_program_export(const cli_program *p, float *weights) {
 }
 
 void cli_program_free(cli_program *p) {
-    for (size_t i = 0; i < p->io_count; i++) free(p->io[i].data);
-    free(p->state);
-    free(p->workspace);
+    for (size_t i = 0; i < p->io_count; i++)
+        rt_memory_release(p->io[i].data, ir_type_bytes(p->io[i].type));
+    if (p->plan) {
+        rt_memory_release(p->state, p->plan->state_bytes);
+        rt_memory_release(p->workspace, p->plan->workspace_bytes);
+        ir_plan_free(p->plan);
+    }
     cg_jit_free(p->jit);
-    ir_plan_free(p->plan);
-    ir_graph_free(p->graph);
+    if (p->graph) ir_graph_free(p->graph);
+    if (p->source) ir_graph_free(p->source);
     *p = (cli_program){0};
 }

@@ -16,10 +16,13 @@
 #ifndef PROGRAM_H
 #define PROGRAM_H
 
+#include "cg_jit.h"
 #include "cli.h"
 #include "fe_compile.h"
 #include "lower.h"
 #include "pass.h"
+#include "rt_memory.h"
+#include "rt_parallel.h"
 
 typedef struct cli_want {
     ir_kind kind;      /* of the program */
@@ -28,7 +31,10 @@ typedef struct cli_want {
     bool fixed_batch;  /* `batch` must hold: --batch and a .cnxir may only agree */
     bool random;       /* drop path and other randomness are on */
     bool plain_loss;   /* mean loss without smoothing, unless --recipe is given */
+    bool loss_only;    /* of a training step only the loss is an output, as in an object file */
     bool source_only;  /* stop before the graph passes */
+    bool keep_source;  /* keep what was elaborated, too */
+    bool reference;    /* leave out every optional pass */
 } cli_want;
 
 /* A tensor of the program's interface: an input or an output. */
@@ -41,6 +47,8 @@ typedef struct cli_io {
 
 typedef struct cli_program {
     ir_graph *graph;
+    ir_graph *source;          /* as elaborated, if wanted: forward, with composite ops */
+    uint64_t source_hash;      /* of what was elaborated, as text */
     fe_recipe recipe;          /* of a .cnx; unset for a .cnxir */
     bool from_graph;           /* the input is a .cnxir */
     const char **disabled;     /* --no-pass, NULL-terminated: graph passes */
@@ -48,10 +56,11 @@ typedef struct cli_program {
     const char **dump_after;   /* graph passes, NULL-terminated */
     bool dump_lowering;        /* clusters of lowering are dumped, too */
     ir_plan *plan;
-    struct cg_jit *jit;
-    const ir_machine *machine;
+    cg_jit *jit;
+    const cg_machine *target;
     int64_t batch;
     int64_t threads;
+    cnx_threads pool;          /* that many */
     double compile_s;          /* text to callable */
     double started;            /* when cli_program_graph began */
     void *state, *workspace;
@@ -61,6 +70,8 @@ typedef struct cli_program {
 } cli_program;
 
 bool cli_is_graph_file(const char *path); /* .cnxir */
+/* "infer", "grad" or "train". */
+const char *cli_kind_name(ir_kind kind);
 /* The parsed file of the model argument, or NULL with diagnostics. */
 fe_model *cli_load_model(cli *c);
 /* What the options say about elaboration. */
@@ -70,6 +81,10 @@ int cli_program_graph(cli *c, const cli_want *want, cli_program *p);
 int cli_program_plan(cli *c, cli_program *p);
 int cli_program_compile(cli *c, cli_program *p);
 int cli_program_memory(cli *c, cli_program *p);
+/* Bytes of state, workspace, inputs and outputs; after cli_program_plan. */
+int64_t cli_program_bytes(const cli_program *p);
+/* Compares what is needed for `what` with what is free; returns an exit code. */
+int cli_check_memory(cli *c, const char *what, int64_t bytes);
 /* Init regions, on weights in the order of plan->weights. Returns an exit code. */
 int cli_program_init(cli *c, cli_program *p, const float *weights);
 /* One run of the main regions on p->io. */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *kind_name(ir_kind kind) {
+const char *cli_kind_name(ir_kind kind) {
     switch (kind) {
     case IR_KIND_INFER: return "infer";
     case IR_KIND_GRAD: return "grad";
@@ -54,7 +54,7 @@ static int parse_graph(cli *c, const cli_want *want, cli_program *p) {
     if (!p->graph || !ir_verify(p->graph, c->diag)) return cli_fail_diag(c);
     if (p->graph->kind != want->kind && !want->any_kind)
         return cli_wrong_usage(c->options->command, "'%s' is a graph of kind %s; expected %s", path,
-                               kind_name(p->graph->kind), kind_name(want->kind));
+                               cli_kind_name(p->graph->kind), cli_kind_name(want->kind));
     int64_t batch = graph_batch(p->graph);
     bool given = cli_given(c->options, CLI_OPTION_batch);
     if (given && c->options->batch != batch)
@@ -100,6 +100,22 @@ fe_model *cli_load_model(cli *c) {
     return fe_load(path, cli_model_directories(c->arena), c->diag);
 }
 
+/* Of a training step an object file gives the loss alone. */
+static void keep_loss_only(ir_graph *graph) {
+    size_t kept = 0;
+    for (size_t i = 0; i < graph->output_count; i++)
+        if (strcmp(graph->outputs[i].name, "loss") == 0) graph->outputs[kept++] = graph->outputs[i];
+    graph->output_count = kept;
+}
+
+static uint64_t hash_of(const ir_graph *graph) {
+    ir_text text = {0};
+    ir_graph_print(graph, &text);
+    uint64_t hash = ir_hash(IR_HASH_SEED, text.data, text.length);
+    ir_text_free(&text);
+    return hash;
+}
+
 static int elaborate(cli *c, const cli_want *want, cli_program *p) {
     fe_model *model = cli_load_model(c);
     fe_options options = cli_fe_options(c, want);
@@ -107,6 +123,8 @@ static int elaborate(cli *c, const cli_want *want, cli_program *p) {
     if (good) p->graph = fe_elaborate(model, &options, c->diag);
     fe_model_free(model);
     if (!p->graph) return cli_fail_diag(c);
+    p->source_hash = hash_of(p->graph);
+    if (want->loss_only && want->kind == IR_KIND_TRAIN) keep_loss_only(p->graph);
     p->batch = graph_batch(p->graph);
     if (want->fixed_batch && p->batch != want->batch)
         return cli_wrong_usage(c->options->command, "--batch is %lld, but the inputs hold %lld",
@@ -200,8 +218,18 @@ static pass_optimizer_options optimizer_of(const fe_recipe *recipe) {
                                     .clip_norm = recipe->clip_norm};
 }
 
-static int run_passes(cli *c, cli_program *p) {
+/* The reference goes the shortest way: only what a program cannot do without. */
+static const char **optional_passes(ir_arena *arena) {
+    const char **names = ir_arena_alloc(arena, (pass_count() + 1) * sizeof *names);
+    size_t count = 0;
+    for (size_t i = 0; i < pass_count(); i++)
+        if (pass_get(i)->need == PASS_OPTIONAL) names[count++] = pass_get(i)->name;
+    return names;
+}
+
+static int run_passes(cli *c, const cli_want *want, cli_program *p) {
     const cli_options *o = c->options;
+    if (want->reference) p->disabled = optional_passes(c->arena);
     pass_options options = {.optimizer = optimizer_of(&p->recipe),
                             .disabled = p->disabled,
                             .dump_after = p->dump_after,
@@ -209,7 +237,8 @@ static int run_passes(cli *c, cli_program *p) {
                             .time_file = o->time_passes ? stderr : NULL};
     ir_graph *ready = pass_run(p->graph, &options, c->diag);
     if (!ready) return cli_fail_diag(c);
-    ir_graph_free(p->graph);
+    if (want->keep_source) p->source = p->graph;
+    else ir_graph_free(p->graph);
     p->graph = ready;
     return CLI_DONE;
 }
@@ -223,6 +252,6 @@ int cli_program_graph(cli *c, const cli_want *want, cli_program *p) {
         return code == CLI_DONE ? parse_graph(c, want, p) : code;
     }
     if (code == CLI_DONE) code = elaborate(c, want, p);
-    if (code == CLI_DONE && !want->source_only) code = run_passes(c, p);
+    if (code == CLI_DONE && !want->source_only) code = run_passes(c, want, p);
     return code;
 }

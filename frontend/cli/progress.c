@@ -48,17 +48,21 @@ static void print_line(const cli_progress *p, const cli_progress_state *s) {
     if (s->accuracy >= 0) fprintf(stderr, "  acc %.4f", s->accuracy);
 }
 
-void cli_progress_step(cli_progress *p, const cli_progress_state *state, int64_t images) {
+bool cli_progress_step(cli_progress *p, const cli_progress_state *state, int64_t images) {
     p->done++;
     p->images += images;
     double now = cli_seconds();
     bool last = state->step == p->steps;
-    if (!last && now - p->shown < (p->terminal ? terminal_pause : plain_pause)) return;
+    if (!last && now - p->shown < (p->terminal ? terminal_pause : plain_pause)) return false;
     p->shown = now;
+    if (p->terminal) fprintf(stderr, "\r");
     print_line(p, state);
-    fprintf(stderr, p->terminal ? "\x1b[K\r" : "\n");
+    fprintf(stderr, p->terminal ? "\x1b[K" : "\n");
+    p->open = p->terminal;
+    return true;
 }
 
 void cli_progress_clear(cli_progress *p) {
-    if (p->terminal) fprintf(stderr, "\n");
+    if (p->open) fprintf(stderr, "\n");
+    p->open = false;
 }

@@ -16,6 +16,7 @@ typedef struct cli_progress {
     double shown;          /* when the last line was printed */
     int64_t done;          /* steps made by this process */
     int64_t images;        /* images seen by this process */
+    bool open;             /* the moving line stands there */
 } cli_progress;
 
 typedef struct cli_progress_state {
@@ -25,8 +26,8 @@ typedef struct cli_progress_state {
 
 double cli_seconds(void); /* monotonic */
 cli_progress cli_progress_begin(int64_t epochs, int64_t steps);
-/* Counts one step of `images` images and shows it when it is time. */
-void cli_progress_step(cli_progress *p, const cli_progress_state *state, int64_t images);
+/* Counts one step of `images` images and shows it when it is time; returns whether it was. */
+bool cli_progress_step(cli_progress *p, const cli_progress_state *state, int64_t images);
 /* Ends the moving line, so that other text can follow. */
 void cli_progress_clear(cli_progress *p);
 double cli_progress_speed(const cli_progress *p); /* images per second so far */

@@ -1,0 +1,58 @@
+/* cnxc eval: how many images of the test part a network names right. */
+#include "evaluate.h"
+
+#include "rt_signal.h"
+
+enum { DEFAULT_BATCH = 32 };
+
+static int print(cli *c, const cli_accuracy *a) {
+    double images = (double)a->images;
+    double top1 = (double)a->top1 / images, top5 = (double)a->top5 / images;
+    if (!c->options->json)
+        cli_note(c, "top-1 %.4f, top-5 %.4f, loss %.4f on %lld images", top1, top5,
+                 a->loss / images, (long long)a->images);
+    cli_json j = {0};
+    cli_json_begin(&j, NULL, '{');
+    cli_json_number(&j, "top1", top1);
+    cli_json_number(&j, "top5", top5);
+    cli_json_number(&j, "loss", a->loss / images);
+    cli_json_whole(&j, "images", a->images);
+    cli_json_end(&j);
+    ir_text_append(&j.text, "\n", 1);
+    int code = cli_write_text(c, NULL, &j.text);
+    ir_text_free(&j.text);
+    return code;
+}
+
+static int evaluate(cli *c, cli_program *p, rt_data *data, const cli_facts *facts) {
+    rt_error error;
+    rt_loader_options options = cli_facts_loader(facts, p->batch, p->threads);
+    rt_loader *loader = rt_loader_new(data, &options, &error);
+    if (!loader) return cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
+    cli_accuracy accuracy;
+    int code = cli_evaluate(c, p, loader, &accuracy);
+    rt_loader_free(loader);
+    if (code == CLI_DONE && accuracy.stopped)
+        code = cli_fail(c, CLI_RUN_FAILED, "stopped after %lld images", (long long)accuracy.images);
+    return code == CLI_DONE ? print(c, &accuracy) : code;
+}
+
+int cli_eval(cli *c) {
+    cli_program p = {0};
+    cli_facts facts;
+    cli_want want = {.kind = IR_KIND_INFER, .batch = DEFAULT_BATCH};
+    rt_error error;
+    rt_signal_watch();
+    int code = cli_program_graph(c, &want, &p);
+    if (code == CLI_DONE) code = cli_program_plan(c, &p);
+    if (code == CLI_DONE) code = cli_ready(c, &p, c->options->weights, &facts);
+    if (code == CLI_DONE) {
+        rt_data *data = rt_data_open(c->options->data, RT_TEST, &error);
+        if (!data) code = cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
+        if (code == CLI_DONE) code = cli_facts_check_classes(c, &facts, data);
+        if (code == CLI_DONE) code = evaluate(c, &p, data, &facts);
+        if (data) rt_data_close(data);
+    }
+    cli_program_free(&p);
+    return code;
+}

@@ -1,0 +1,203 @@
+/* cnxc train: from a model, a recipe and images to trained weights. */
+#include "train.h"
+
+#include "rt_signal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* --- programs --- */
+
+static int plan_step(cli_training *t) {
+    cli *c = t->c;
+    if (cli_is_graph_file(c->options->model))
+        return cli_wrong_usage(c->options->command, "'%s' is a graph without a recipe; expected a "
+                               "file .cnx", c->options->model);
+    cli_want want = {.kind = IR_KIND_TRAIN, .random = true, .keep_source = true};
+    int code = cli_program_graph(c, &want, &t->step);
+    if (code == CLI_DONE) code = cli_program_plan(c, &t->step);
+    if (code == CLI_DONE) code = cli_facts_of(c, &t->step, &t->facts);
+    t->seed = (uint64_t)t->step.recipe.seed;
+    return code;
+}
+
+static bool has_io(const ir_plan *plan, const char *name, ir_dtype dtype) {
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        const ir_buffer *b = &plan->buffers[i];
+        bool io = b->class == IR_BUFFER_INPUT || b->class == IR_BUFFER_OUTPUT;
+        if (io && strcmp(b->name, name) == 0) return b->dtype == dtype;
+    }
+    return false;
+}
+
+static int check_step(cli_training *t) {
+    const ir_plan *plan = t->step.plan;
+    if (!has_io(plan, "label", IR_I64) || !has_io(plan, "loss", IR_F32))
+        return cli_fail(t->c, CLI_USER_ERROR,
+                        "'%s' has no input label: i64[N] and output loss, which 'train' needs",
+                        plan->name);
+    return CLI_DONE;
+}
+
+static int plan_test(cli_training *t) {
+    cli_want want = {.kind = IR_KIND_INFER, .batch = t->step.batch};
+    int code = cli_program_graph(t->c, &want, &t->test);
+    return code == CLI_DONE ? cli_program_plan(t->c, &t->test) : code;
+}
+
+/* All memory of the run together: pages that are only promised count as free. */
+static int check_memory(cli_training *t) {
+    enum { PREPARED = 8 }; /* batches of a loader */
+    int64_t image = (int64_t)t->facts.channels * t->facts.size * t->facts.size * 4;
+    int64_t bytes = cli_program_bytes(&t->step) + 4 * t->step.plan->weights_elements;
+    bytes += PREPARED * image * t->step.batch;
+    if (t->test_data) bytes += cli_program_bytes(&t->test);
+    const char *what = ir_arena_printf(t->c->arena, "training '%s' at batch %lld", t->facts.model,
+                                       (long long)t->step.batch);
+    return cli_check_memory(t->c, what, bytes);
+}
+
+static int build(cli_training *t, cli_program *p) {
+    int code = cli_program_compile(t->c, p);
+    return code == CLI_DONE ? cli_program_memory(t->c, p) : code;
+}
+
+/* --- data --- */
+
+static int open_data(cli_training *t) {
+    rt_error error = {0};
+    cli *c = t->c;
+    t->data = rt_data_open(c->options->data, RT_TRAIN, &error);
+    if (!t->data) return cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
+    int code = cli_facts_check_classes(c, &t->facts, t->data);
+    if (code != CLI_DONE) return code;
+    t->facts.class_names = rt_data_class_names(t->data);
+    t->test_data = rt_data_open(c->options->data, RT_TEST, &error);
+    if (!t->test_data) {
+        cli_note(c, "no test after an epoch: %s", error.text);
+        return CLI_DONE;
+    }
+    return cli_facts_check_classes(c, &t->facts, t->test_data);
+}
+
+static rt_augment augment_of(const fe_recipe *recipe) {
+    return (rt_augment){.crop_padding = recipe->crop_padding,
+                        .flip = recipe->flip,
+                        .scale = {recipe->crop_scale[0], recipe->crop_scale[1]},
+                        .ratio = {recipe->crop_ratio[0], recipe->crop_ratio[1]}};
+}
+
+static int start_loaders(cli_training *t) {
+    rt_error error;
+    rt_loader_options options = cli_facts_loader(&t->facts, t->step.batch, t->step.threads);
+    if (t->test_data) {
+        t->test_loader = rt_loader_new(t->test_data, &options, &error);
+        if (!t->test_loader) return cli_fail(t->c, CLI_RUN_FAILED, "%s", error.text);
+    }
+    options.training = true;
+    options.augment = augment_of(&t->step.recipe);
+    options.seed = t->seed;
+    t->loader = rt_loader_new(t->data, &options, &error);
+    if (!t->loader) return cli_fail(t->c, CLI_RUN_FAILED, "%s", error.text);
+    t->steps = rt_loader_batches(t->loader);
+    return CLI_DONE;
+}
+
+static void set_schedule(cli_training *t) {
+    const fe_recipe *recipe = &t->step.recipe;
+    t->schedule = (rt_schedule){.peak = fe_recipe_lr(recipe),
+                                .least = recipe->min_lr,
+                                .warmup_steps = recipe->warmup_epochs * (double)t->steps,
+                                .steps = recipe->epochs * t->steps,
+                                .cosine = strcmp(recipe->schedule, "cosine") == 0};
+}
+
+/* --- where the run begins --- */
+
+static bool is_directory(const char *path) {
+    struct stat found;
+    return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
+}
+
+static int first_weights(cli_training *t, cli_weights *weights) {
+    const char *from = t->c->options->from;
+    if (!from) return cli_weights_start(t->c, &t->step, t->seed, weights);
+    if (is_directory(from)) from = ir_arena_printf(t->c->arena, "%s/last.safetensors", from);
+    return cli_weights_load(t->c, &t->step, from, weights);
+}
+
+static int begin(cli_training *t) {
+    cli *c = t->c;
+    bool there = cli_run_exists(t);
+    if (there && !c->options->resume)
+        return cli_fail(c, CLI_USER_ERROR,
+                        "'%s' holds a run already; --resume continues it, --out names another place",
+                        t->directory);
+    cli_weights weights;
+    int code = first_weights(t, &weights);
+    if (code == CLI_DONE) code = cli_program_init(c, &t->step, weights.values);
+    cli_weights_free(&weights);
+    if (code != CLI_DONE) return code;
+    if (!there) {
+        if (c->options->resume)
+            cli_note(c, "'%s' holds no state: the run starts from the beginning", t->directory);
+        return cli_run_create(t);
+    }
+    code = cli_run_resume(t);
+    if (code == CLI_DONE)
+        cli_note(c, "resuming '%s' after %lld epochs and %lld steps", t->directory,
+                 (long long)t->at.epoch, (long long)t->at.batch);
+    return code;
+}
+
+static int prepare(cli_training *t) {
+    int code = plan_step(t);
+    if (code == CLI_DONE) code = check_step(t);
+    if (code == CLI_DONE) code = open_data(t);
+    if (code == CLI_DONE && t->test_data) code = plan_test(t);
+    if (code == CLI_DONE) code = check_memory(t);
+    if (code == CLI_DONE) code = start_loaders(t);
+    if (code != CLI_DONE) return code;
+    set_schedule(t);
+    const char *out = t->c->options->out;
+    t->directory = out ? out : ir_arena_printf(t->c->arena, "runs/%s", t->facts.model);
+    t->weights = malloc((size_t)t->step.plan->weights_elements * sizeof *t->weights + 1);
+    if (!t->weights) return cli_fail(t->c, CLI_RUN_FAILED, "out of memory for the weights");
+    code = build(t, &t->step);
+    if (code == CLI_DONE && t->test_data) code = build(t, &t->test);
+    return code == CLI_DONE ? begin(t) : code;
+}
+
+static void introduce(const cli_training *t) {
+    cli_note(t->c, "training '%s': %lld parameters, %lld images of %lld classes, %lld epochs of "
+             "%lld steps, batch %lld, %lld thread%s, %s", t->facts.model,
+             (long long)t->step.plan->weights_elements, (long long)rt_data_count(t->data),
+             (long long)t->facts.classes, (long long)t->step.recipe.epochs, (long long)t->steps,
+             (long long)t->step.batch, (long long)t->step.threads,
+             t->step.threads == 1 ? "" : "s", t->step.target->facts.name);
+}
+
+static void release(cli_training *t) {
+    if (t->loader) rt_loader_free(t->loader);
+    if (t->test_loader) rt_loader_free(t->test_loader);
+    if (t->data) rt_data_close(t->data);
+    if (t->test_data) rt_data_close(t->test_data);
+    free(t->weights);
+    cli_program_free(&t->step);
+    cli_program_free(&t->test);
+}
+
+int cli_train(cli *c) {
+    cli_training t = {.c = c, .at = {.best = -INFINITY}};
+    rt_signal_watch();
+    int code = prepare(&t);
+    if (code == CLI_DONE) {
+        introduce(&t);
+        code = cli_training_run(&t);
+    }
+    if (code == CLI_DONE) cli_note(c, "done: %s", cli_run_file(&t, "last.safetensors"));
+    release(&t);
+    return code;
+}

@@ -1,0 +1,181 @@
+#include "facts.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char format_version[] = "1";
+
+/* --- from the model --- */
+
+static const char *meta(const ir_plan *plan, const char *key) {
+    for (size_t i = 0; i < plan->meta_count; i++)
+        if (strcmp(plan->metas[i].key, key) == 0) return plan->metas[i].value;
+    return NULL;
+}
+
+/* `count` numbers with blanks between. */
+static bool parse_numbers(const char *text, float *out, int count) {
+    for (int i = 0; i < count; i++) {
+        char *end;
+        out[i] = strtof(text, &end);
+        if (end == text || !isfinite(out[i])) return false;
+        text = end;
+    }
+    return text[strspn(text, " ")] == 0;
+}
+
+/* mean, std and crop_pct under their keys; NULL where there is nothing to take. */
+typedef struct fact_texts {
+    const char *where, *mean, *std, *crop_pct, *squash;
+} fact_texts;
+
+static int take_texts(cli *c, const fact_texts *t, cli_facts *facts) {
+    float crop;
+    if (t->mean && !parse_numbers(t->mean, facts->mean, facts->channels))
+        return cli_fail(c, CLI_USER_ERROR, "%s: 'mean' is '%s', expected %d numbers", t->where,
+                        t->mean, facts->channels);
+    if (t->std && !parse_numbers(t->std, facts->std, facts->channels))
+        return cli_fail(c, CLI_USER_ERROR, "%s: 'std' is '%s', expected %d numbers", t->where,
+                        t->std, facts->channels);
+    for (int i = 0; i < facts->channels; i++)
+        if (!(facts->std[i] > 0))
+            return cli_fail(c, CLI_USER_ERROR, "%s: 'std' is '%s', expected numbers above 0",
+                            t->where, t->std);
+    if (t->crop_pct) {
+        if (!parse_numbers(t->crop_pct, &crop, 1) || !(crop > 0 && crop <= 1))
+            return cli_fail(c, CLI_USER_ERROR,
+                            "%s: 'crop_pct' is '%s', expected a number above 0 up to 1", t->where,
+                            t->crop_pct);
+        facts->crop_pct = strtod(t->crop_pct, NULL);
+    }
+    if (t->squash) facts->squash = strcmp(t->squash, "true") == 0;
+    return CLI_DONE;
+}
+
+static const ir_buffer *io_named(const ir_plan *plan, const char *name, ir_buffer_class class) {
+    for (size_t i = 0; i < plan->buffer_count; i++)
+        if (plan->buffers[i].class == class && strcmp(plan->buffers[i].name, name) == 0)
+            return &plan->buffers[i];
+    return NULL;
+}
+
+int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
+    const ir_plan *plan = p->plan;
+    const ir_buffer *image = io_named(plan, "image", IR_BUFFER_INPUT);
+    const ir_buffer *logits = io_named(plan, "logits", IR_BUFFER_OUTPUT);
+    *facts = (cli_facts){.model = plan->name, .crop_pct = 1};
+    if (!image || image->type.dtype != IR_F32 || image->type.rank != 4 ||
+        image->type.dim[2] != image->type.dim[3] ||
+        (image->type.dim[1] != 1 && image->type.dim[1] != 3))
+        return cli_fail(c, CLI_USER_ERROR,
+                        "'%s' has no input image: f32[N,C,S,S] of 1 or 3 channels, which '%s' needs",
+                        plan->name, cli_command_name(c->options->command));
+    if (!logits || logits->type.rank != 2 || logits->type.dim[0] != image->type.dim[0])
+        return cli_fail(c, CLI_USER_ERROR, "'%s' has no output logits: f32[N,K], which '%s' needs",
+                        plan->name, cli_command_name(c->options->command));
+    facts->channels = (int)image->type.dim[1];
+    facts->size = (int)image->type.dim[2];
+    facts->classes = logits->type.dim[1];
+    for (int i = 0; i < facts->channels; i++) facts->std[i] = 1;
+    fact_texts texts = {.where = c->options->model, .mean = meta(plan, "mean"),
+                        .std = meta(plan, "std"), .crop_pct = meta(plan, "crop_pct"),
+                        .squash = meta(plan, "squash")};
+    return take_texts(c, &texts, facts);
+}
+
+/* --- from and to a weights file --- */
+
+static const char *const *parse_names(cli *c, const char *text, int64_t count) {
+    json_t *list = json_loads(text, 0, NULL);
+    const char **names = NULL;
+    if (json_is_array(list) && (int64_t)json_array_size(list) == count) {
+        names = ir_arena_alloc(c->arena, ((size_t)count + 1) * sizeof *names);
+        for (size_t i = 0; names && i < (size_t)count; i++) {
+            const char *name = json_string_value(json_array_get(list, i));
+            if (name) names[i] = ir_arena_strndup(c->arena, name, strlen(name));
+            else names = NULL;
+        }
+    }
+    json_decref(list);
+    return names;
+}
+
+int cli_facts_update(cli *c, const char *path, const rt_tensors *file, cli_facts *facts) {
+    const char *version = rt_tensors_metadata(file, "cnx_format");
+    if (!version) return CLI_DONE;
+    if (strcmp(version, format_version) != 0)
+        return cli_fail(c, CLI_USER_ERROR, "%s: format version is '%s', expected '%s'", path,
+                        version, format_version);
+    fact_texts texts = {.where = path, .mean = rt_tensors_metadata(file, "mean"),
+                        .std = rt_tensors_metadata(file, "std"),
+                        .crop_pct = rt_tensors_metadata(file, "crop_pct"),
+                        .squash = rt_tensors_metadata(file, "squash")};
+    int code = take_texts(c, &texts, facts);
+    const char *names = rt_tensors_metadata(file, "class_names");
+    if (code != CLI_DONE || !names) return code;
+    facts->class_names = parse_names(c, names, facts->classes);
+    if (facts->class_names) return CLI_DONE;
+    return cli_fail(c, CLI_USER_ERROR, "%s: 'class_names' is no JSON list of %lld names", path,
+                    (long long)facts->classes);
+}
+
+static const char *numbers(cli *c, const float *values, int count) {
+    ir_text text = {0};
+    for (int i = 0; i < count; i++)
+        ir_text_printf(&text, "%s%.9g", i ? " " : "", (double)values[i]);
+    const char *copy = ir_arena_strndup(c->arena, text.data, text.length);
+    ir_text_free(&text);
+    return copy;
+}
+
+static const char *names_text(cli *c, const cli_facts *facts) {
+    cli_json j = {0};
+    cli_json_begin(&j, NULL, '[');
+    for (int64_t i = 0; i < facts->classes; i++) cli_json_string(&j, NULL, facts->class_names[i]);
+    cli_json_end(&j);
+    const char *copy = ir_arena_strndup(c->arena, j.text.data, j.text.length);
+    ir_text_free(&j.text);
+    return copy;
+}
+
+rt_pair *cli_facts_pairs(cli *c, const cli_facts *facts, size_t *count) {
+    enum { MOST = 10 };
+    rt_pair *pairs = ir_arena_alloc(c->arena, MOST * sizeof *pairs);
+    size_t n = 0;
+    pairs[n++] = (rt_pair){"cnx_format", format_version};
+    pairs[n++] = (rt_pair){"model", facts->model};
+    pairs[n++] = (rt_pair){"image_size", ir_arena_printf(c->arena, "%d", facts->size)};
+    pairs[n++] = (rt_pair){"mean", numbers(c, facts->mean, facts->channels)};
+    pairs[n++] = (rt_pair){"std", numbers(c, facts->std, facts->channels)};
+    pairs[n++] = (rt_pair){"crop_pct", ir_arena_printf(c->arena, "%.17g", facts->crop_pct)};
+    pairs[n++] = (rt_pair){"squash", facts->squash ? "true" : "false"};
+    if (facts->class_names) pairs[n++] = (rt_pair){"class_names", names_text(c, facts)};
+    *count = n;
+    return pairs;
+}
+
+/* --- to the loader --- */
+
+rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_t threads) {
+    rt_loader_options options = {.batch = batch,
+                                 .channels = facts->channels,
+                                 .height = facts->size,
+                                 .width = facts->size,
+                                 .evaluate = {.size = facts->size,
+                                              .crop_pct = facts->crop_pct,
+                                              .squash = facts->squash},
+                                 .threads = (int)threads};
+    memcpy(options.mean, facts->mean, sizeof options.mean);
+    memcpy(options.std, facts->std, sizeof options.std);
+    return options;
+}
+
+int cli_facts_check_classes(cli *c, const cli_facts *facts, const rt_data *data) {
+    if (rt_data_classes(data) == facts->classes) return CLI_DONE;
+    return cli_fail(c, CLI_USER_ERROR,
+                    "'%s' has %lld classes, but '%s' gives logits for %lld; try -D classes=%lld",
+                    c->options->data, (long long)rt_data_classes(data), facts->model,
+                    (long long)facts->classes, (long long)rt_data_classes(data));
+}

@@ -1,0 +1,75 @@
+/* A training run: the program of a step, the program that tests, the data, and where the run stands.
+ *
+ *     cmd_train.c      puts the pieces together
+ *     train_loop.c     steps, epochs, tests, Ctrl-C
+ *     train_state.c    the run directory: weights, state, metrics, and reading them back
+ *     train_failure.c  a loss that is not finite
+ *
+ * Everything that is learnt follows from the recipe, the seed and the data: a run that was stopped or
+ * killed and continues makes the same steps on the same numbers. state.safetensors is the truth about
+ * where a run stands; whatever else lies in the directory is written before it.
+ */
+#ifndef TRAIN_H
+#define TRAIN_H
+
+#include "evaluate.h"
+#include "progress.h"
+
+#include "rt_schedule.h"
+
+/* Where a run stands, between two steps. */
+typedef struct cli_place {
+    int64_t epoch;           /* finished epochs */
+    int64_t batch;           /* steps made in the epoch after them */
+    double loss;             /* sum over these steps */
+    int64_t correct, images; /* of these steps */
+    double best;             /* the best result of a finished epoch; -INFINITY before the first */
+} cli_place;
+
+typedef struct cli_training {
+    cli *c;
+    cli_program step;
+    cli_program test;         /* inference; used if there is a test part */
+    cli_facts facts;
+    rt_data *data, *test_data; /* test_data: NULL if there is none */
+    rt_loader *loader, *test_loader;
+    rt_schedule schedule;
+    int64_t steps;            /* of an epoch */
+    uint64_t seed;
+    const char *directory;    /* of the run */
+    float *weights;           /* the parameters before the current step */
+    cli_place at;
+} cli_training;
+
+/* What an epoch came to. */
+typedef struct cli_epoch {
+    double loss, accuracy;    /* of training, means */
+    bool tested;
+    double test_loss, top1, top5;
+    double seconds, images_per_s; /* of this process's part of it */
+    double lr;                /* of its last step */
+    bool best;
+} cli_epoch;
+
+/* Trains until the last epoch is done; returns an exit code. */
+int cli_training_run(cli_training *t);
+
+/* train_state.c */
+const char *cli_run_file(const cli_training *t, const char *name);
+/* Creates the directory with recipe.cnx and the state of step 0. */
+int cli_run_create(cli_training *t);
+bool cli_run_exists(const cli_training *t); /* it holds a state */
+/* Checks that the directory is of this recipe, model and data, and takes its state. */
+int cli_run_resume(cli_training *t);
+/* Writes state.safetensors. */
+int cli_run_save(cli_training *t);
+/* The current parameters as last.safetensors or best.safetensors. */
+int cli_run_save_weights(cli_training *t, const char *name);
+/* One line of metrics.jsonl, and an event of the log. */
+int cli_run_add_metrics(cli_training *t, const cli_epoch *e);
+
+/* train_failure.c: writes what is needed to look at a step whose loss is not finite, says which op
+ * was the first; returns CLI_RUN_FAILED. */
+int cli_training_failed(cli_training *t, uint64_t step, float loss);
+
+#endif
