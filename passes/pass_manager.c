@@ -5,30 +5,44 @@
 #include <time.h>
 
 #define PIPELINE(step)                                                                             \
-    step(ALL, expand, "gradients and tiles exist for primitive ops only") step(                    \
-        ALL, fold, "what is known now need not be differentiated")                                 \
-        step(ALL, simplify, "fewer moves and broadcasts to differentiate") step(                   \
-            ALL, cse, "a value read twice gets one gradient, not two that are added")              \
-            step(ALL, dce, "a pass that follows sees only what matters") step(                     \
-                GRADS, autodiff,                                                                   \
-                "the backward nodes, while the forward ones still stand one by one")               \
-                step(TRAIN, optimizer, "the update reads gradients before they are rewritten")     \
-                    step(GRADS, fold,                                                              \
-                         "the gradient of the loss by itself is a constant; so is what it scales") \
-                        step(GRADS, simplify,                                                      \
-                             "gradients of sums are broadcasts, and factors sit on large tensors") \
-                            step(GRADS, fold, "simplify moved factors together") step(             \
-                                GRADS, cse, "gradient rules recompute what the forward pass has")  \
-                                step(GRADS, dce, "gradients of what is no parameter") step(        \
-                                    ALL, split_reduce,                                             \
-                                    "kernels work sample by sample; after simplify, which merges " \
-                                    "sums") step(ALL, cse,                                         \
-                                                 "sums within a sample that several sums over "    \
-                                                 "the batch share")                                \
-                                    step(ALL, dce, "lowering makes a kernel of whatever is left")  \
-                                        step(ALL, precision,                                       \
-                                             "after gradients are derived in f32, before "         \
-                                             "lowering chooses tiles")
+    step(ALL, expand, "gradients and tiles exist for primitive ops only")                          \
+        step(ALL, fold, "what is known now need not be differentiated") step(                      \
+            ALL, affine, "scales in weights before autodiff: their gradients are in weights, too") \
+            step(ALL, simplify, "fewer moves and broadcasts to differentiate") step(               \
+                ALL, fold,                                                                         \
+                "simplify moved factors together") step(ALL, cse,                                  \
+                                                        "a value read twice gets one gradient, "   \
+                                                        "not two that are added")                  \
+                step(ALL, dce, "a pass that follows sees only what matters") step(                 \
+                    GRADS, autodiff,                                                               \
+                    "the backward nodes, while the forward ones still stand one by one")           \
+                    step(TRAIN, optimizer, "the update reads gradients before they are rewritten") \
+                        step(GRADS, fold,                                                          \
+                             "the gradient of the loss by itself is a constant; so is what it "    \
+                             "scales") step(GRADS, simplify,                                       \
+                                            "gradients of sums are broadcasts, and factors sit "   \
+                                            "on large tensors")                                    \
+                            step(                                                                  \
+                                GRADS, products,                                                   \
+                                "what broadcasts and factors are left stand in front of products") \
+                                step(GRADS, simplify,                                              \
+                                     "behind the products they go on to pointwise ops and sums")   \
+                                    step(GRADS, fold, "simplify moved factors together") step(     \
+                                        GRADS, cse,                                                \
+                                        "gradient rules recompute what the forward pass has")      \
+                                        step(GRADS, dce, "gradients of what is no parameter")      \
+                                            step(ALL, split_reduce,                                \
+                                                 "kernels work sample by sample; after simplify, " \
+                                                 "which merges sums")                              \
+                                                step(ALL, cse,                                     \
+                                                     "sums within a sample that several sums "     \
+                                                     "over the batch share")                       \
+                                                    step(ALL, dce,                                 \
+                                                         "lowering makes a kernel of whatever is " \
+                                                         "left")                                   \
+                                                        step(ALL, precision,                       \
+                                                             "after gradients are derived in "     \
+                                                             "f32, before lowering chooses tiles")
 
 typedef struct pipeline_step {
     pass_when when;

@@ -3,8 +3,10 @@
  *
  *     reshape(reshape(x)) = reshape(x)         permute(permute(x)) = permute(x) or x
  *     f(broadcast(x), y)  = f(x, y)            f(broadcast(x)) = broadcast(f(x))     f pointwise
- *     scale(mul(x, s))    = mul(x, scale(s))   mul(mul(x, s), t) = mul(x, mul(s, t))  s, t smaller
- *     sum(broadcast(x))   = scale(sum(x))      sum(mul(x, s)) = mul(sum(x), s)   s constant there
+ *     scale(x s)          = x scale(s)         (x s) t = x (s t), (x + s) + t = x + (s + t)
+ *     sum(broadcast(x))   = scale(sum(x))      sum(x s) = sum(x) s, sum((x s) y) = sum(x y) s
+ *
+ * where s and t are smaller than x, and in sums do not change along what is summed.
  *
  * Gradients of sums are broadcasts, and gradients of means scale them: after this pass a GRN's
  * gradient is one sum, one product and one sum of two products per element of its input.
@@ -100,16 +102,16 @@ static ir_value through_pointwise(ir_graph *to, const ir_node *node) {
     return broadcast_to(to, y, node->type);
 }
 
-/* ---- factors ---- */
+/* ---- factors and terms ---- */
 
 static bool smaller(ir_type a, ir_type b) {
     return ir_type_elements(a) < ir_type_elements(b);
 }
 
-/* A product of a tensor of the result's shape and a smaller one. */
-static bool split_factor(const ir_graph *to, ir_value product, ir_value *large, ir_value *small) {
-    const ir_node *node = ir_at(to, product);
-    if (node->op != IR_OP_mul) return false;
+/* Splits a binary node into a tensor of the result's shape and a smaller one. */
+static bool split(const ir_graph *to, ir_value value, ir_op op, ir_value *large, ir_value *small) {
+    const ir_node *node = ir_at(to, value);
+    if (node->op != op) return false;
     for (int o = 0; o < 2; o++) {
         *large = node->operand[o];
         *small = node->operand[1 - o];
@@ -122,26 +124,31 @@ static bool split_factor(const ir_graph *to, ir_value product, ir_value *large, 
 
 static ir_value simplify_scale(ir_graph *to, const ir_node *node) {
     ir_value large, small;
-    if (!split_factor(to, node->operand[0], &large, &small)) return IR_NO_VALUE;
+    if (!split(to, node->operand[0], IR_OP_mul, &large, &small)) return IR_NO_VALUE;
     return ir_binary(to, IR_OP_mul, large, ir_scale(to, small, node->attrs.factor));
 }
 
-/* mul(mul(x, s), t) and mul(scale(x), t): s and the factor join t if that stays small. */
-static ir_value simplify_mul(ir_graph *to, const ir_node *node) {
+/* (x s) t and (x + s) + t: s joins t if that stays small. */
+static ir_value join_small(ir_graph *to, const ir_node *node) {
     for (int o = 0; o < 2; o++) {
         ir_value x = node->operand[o], t = node->operand[1 - o], large, small;
         ir_type type = ir_type_of(to, t), joined;
-        if (!smaller(type, node->type)) continue;
-        if (ir_at(to, x)->op == IR_OP_scale) {
-            ir_value inner = ir_at(to, x)->operand[0];
-            return ir_binary(to, IR_OP_mul, inner, ir_scale(to, t, ir_at(to, x)->attrs.factor));
-        }
-        if (!split_factor(to, x, &large, &small)) continue;
+        if (!smaller(type, node->type) || !split(to, x, node->op, &large, &small)) continue;
         if (!op_broadcast(ir_type_of(to, small), type, &joined) || !smaller(joined, node->type))
             continue;
-        return ir_binary(to, IR_OP_mul, large, ir_binary(to, IR_OP_mul, small, t));
+        return ir_binary(to, node->op, large, ir_binary(to, node->op, small, t));
     }
     return IR_NO_VALUE;
+}
+
+static ir_value simplify_mul(ir_graph *to, const ir_node *node) {
+    for (int o = 0; o < 2; o++) {
+        const ir_node *x = operand(to, node, o);
+        ir_value t = node->operand[1 - o], inner = x->operand[0];
+        if (x->op != IR_OP_scale || !smaller(ir_type_of(to, t), node->type)) continue;
+        return ir_binary(to, IR_OP_mul, inner, ir_scale(to, t, x->attrs.factor));
+    }
+    return join_small(to, node);
 }
 
 /* ---- sums ---- */
@@ -150,53 +157,93 @@ static ir_value sum_kept(ir_graph *to, ir_value x, ir_ints axes) {
     return axes.count ? ir_sum(to, x, axes, true) : x;
 }
 
+/* The axes of a sum, apart: those along which a tensor of this (aligned) shape changes, and others.
+ */
+static void part_axes(const ir_node *sum, ir_type own, ir_ints *changes, ir_ints *stays) {
+    *changes = *stays = (ir_ints){0};
+    for (int i = 0; i < sum->attrs.axes.count; i++) {
+        int64_t d = sum->attrs.axes.item[i];
+        ir_ints *axes = own.dim[d] == 1 ? stays : changes;
+        axes->item[axes->count++] = d;
+    }
+}
+
+static double span_of(ir_type type, const ir_ints *axes) {
+    double n = 1;
+    for (int i = 0; i < axes->count; i++)
+        n *= (double)type.dim[axes->item[i]];
+    return n;
+}
+
 /* Repeated elements are counted, the others summed. */
 static ir_value sum_of_broadcast(ir_graph *to, const ir_node *node, ir_value x) {
     ir_type whole = operand(to, node, 0)->type, own = aligned(ir_type_of(to, x), whole.rank);
     ir_type kept = whole;
-    ir_ints axes = {0};
-    double times = 1;
-    for (int i = 0; i < node->attrs.axes.count; i++) {
-        int64_t d = node->attrs.axes.item[i];
-        kept.dim[d] = 1;
-        if (own.dim[d] == whole.dim[d])
-            axes.item[axes.count++] = d;
-        else
-            times *= (double)whole.dim[d];
-    }
-    ir_value y = sum_kept(to, ir_reshape(to, x, own), axes);
+    ir_ints changes, stays;
+    part_axes(node, own, &changes, &stays);
+    for (int i = 0; i < node->attrs.axes.count; i++)
+        kept.dim[node->attrs.axes.item[i]] = 1;
+    double times = span_of(whole, &stays);
+    ir_value y = sum_kept(to, ir_reshape(to, x, own), changes);
     if (times != 1) y = ir_scale(to, y, times);
     return ir_reshape(to, broadcast_to(to, y, kept), node->type);
 }
 
-/* sum(mul(x, s)): the axes along which s does not change are summed before the product. */
-static ir_value sum_before_product(ir_graph *to, const ir_node *node) {
-    ir_value large, small;
-    if (!split_factor(to, node->operand[0], &large, &small)) return IR_NO_VALUE;
+/* sum(x s) and sum(x + s): the axes along which s does not change are summed first. */
+static ir_value sum_before_small(ir_graph *to, const ir_node *node, ir_op op, ir_value large,
+                                 ir_value small) {
     ir_type whole = ir_type_of(to, large), own = aligned(ir_type_of(to, small), whole.rank);
-    ir_ints before = {0}, after = {0};
-    for (int i = 0; i < node->attrs.axes.count; i++) {
-        int64_t d = node->attrs.axes.item[i];
-        if (own.dim[d] == 1)
-            before.item[before.count++] = d;
-        else
-            after.item[after.count++] = d;
+    ir_ints changes, stays;
+    part_axes(node, own, &changes, &stays);
+    if (stays.count == 0) return IR_NO_VALUE;
+    ir_value s = ir_reshape(to, small, own);
+    if (op == IR_OP_add) s = ir_scale(to, s, span_of(whole, &stays));
+    ir_value y = ir_binary(to, op, ir_sum(to, large, stays, true), s);
+    return ir_reshape(to, sum_kept(to, y, changes), node->type);
+}
+
+/* sum((x s) y) = sum((x y) s), so that the small factor can leave the sum. */
+static ir_value sum_of_product(ir_graph *to, const ir_node *node) {
+    const ir_node *product = operand(to, node, 0);
+    ir_value pair[2] = {product->operand[0], product->operand[1]}, large, small;
+    for (int o = 0; o < 2; o++) {
+        if (!split(to, pair[o], IR_OP_mul, &large, &small)) continue;
+        if (!ir_type_same_shape(ir_type_of(to, pair[o]), product->type)) continue;
+        ir_type own = aligned(ir_type_of(to, small), product->type.rank);
+        ir_ints changes, stays;
+        part_axes(node, own, &changes, &stays);
+        if (stays.count == 0) continue;
+        ir_value y = ir_binary(to, IR_OP_mul, large, pair[1 - o]);
+        return sum_before_small(to, node, IR_OP_mul, y, small);
     }
-    if (before.count == 0) return IR_NO_VALUE;
-    ir_value y =
-        ir_binary(to, IR_OP_mul, ir_sum(to, large, before, true), ir_reshape(to, small, own));
-    return ir_reshape(to, sum_kept(to, y, after), node->type);
+    return IR_NO_VALUE;
+}
+
+/* Dimensions of size 1 are no sums. */
+static ir_value sum_without_ones(ir_graph *to, const ir_node *node) {
+    ir_type x = operand(to, node, 0)->type;
+    ir_ints changes, stays;
+    part_axes(node, x, &changes, &stays);
+    if (stays.count == 0) return IR_NO_VALUE;
+    return ir_reshape(to, sum_kept(to, node->operand[0], changes), node->type);
 }
 
 static ir_value simplify_sum(ir_graph *to, const ir_node *node) {
     const ir_node *x = operand(to, node, 0);
-    ir_value inner = x->operand_count ? x->operand[0] : IR_NO_VALUE;
-    if (ir_type_elements(x->type) == ir_type_elements(node->type))
-        return ir_reshape(to, node->operand[0], node->type);
+    ir_value inner = x->operand[0], large, small, y = sum_without_ones(to, node);
+    if (ir_some(y)) return y;
     if (x->op == IR_OP_broadcast) return sum_of_broadcast(to, node, inner);
-    if (x->op != IR_OP_scale) return sum_before_product(to, node);
-    double factor = x->attrs.factor;
-    return ir_scale(to, ir_sum(to, inner, node->attrs.axes, node->attrs.keep), factor);
+    if (x->op == IR_OP_scale) {
+        double factor = x->attrs.factor;
+        return ir_scale(to, ir_sum(to, inner, node->attrs.axes, node->attrs.keep), factor);
+    }
+    for (int i = 0; i < 2; i++) {
+        ir_op op = i ? IR_OP_add : IR_OP_mul;
+        if (!split(to, node->operand[0], op, &large, &small)) continue;
+        y = sum_before_small(to, node, op, large, small);
+        if (ir_some(y)) return y;
+    }
+    return x->op == IR_OP_mul ? sum_of_product(to, node) : IR_NO_VALUE;
 }
 
 static ir_value rule(ir_graph *to, const ir_node *node, void *context) {
@@ -212,6 +259,7 @@ static ir_value rule(ir_graph *to, const ir_node *node, void *context) {
     if (ir_op_get(node->op)->traits & IR_POINTWISE) y = through_pointwise(to, node);
     if (ir_some(y)) return y;
     if (node->op == IR_OP_scale) return simplify_scale(to, node);
+    if (node->op == IR_OP_add) return join_small(to, node);
     return node->op == IR_OP_mul ? simplify_mul(to, node) : IR_NO_VALUE;
 }
 
