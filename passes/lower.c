@@ -114,9 +114,9 @@ static void make_source_buffers(low_state *low) {
         } else if (node->op == IR_OP_lr || node->op == IR_OP_step) {
             int which = node->op == IR_OP_step;
             if (scalars[which] < 0) {
-                ir_type type = ir_type_make(which ? IR_I64 : IR_F32, 1, (int64_t[]){which ? 3 : 1});
+                ir_type type = ir_type_make(which ? IR_I64 : IR_F32, 1, (int64_t[]){which ? 3 : 6});
                 scalars[which] = low_new_buffer(low, which ? "scalars" : "lr", type.dtype, type,
-                                                which ? 3 : 1, IR_BUFFER_SCALARS);
+                                                which ? 3 : 6, IR_BUFFER_SCALARS);
             }
             low->buffer[i] = scalars[which];
         }
