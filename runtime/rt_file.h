@@ -11,6 +11,9 @@ rt_file *rt_file_create(const char *path, rt_error *error);
 void rt_file_write(rt_file *file, const void *data, size_t bytes);
 bool rt_file_commit(rt_file *file, rt_error *error); /* frees `file` in any case */
 void rt_file_abandon(rt_file *file);
+/* The whole file in memory, with a NUL behind it that does not count; free() it. A file of more
+ * than `most` bytes is an error. */
+bool rt_file_read(const char *path, size_t most, uint8_t **bytes, size_t *size, rt_error *error);
 /* Appends one line and its newline in a single write. */
 bool rt_file_append_line(const char *path, const char *line, rt_error *error);
 /* Creates a directory and those above it. */
