@@ -20,12 +20,24 @@
 enum { RT_MAX_RANK = 8 };
 
 typedef enum rt_dtype {
-    RT_F32, RT_F16, RT_BF16, RT_F64, RT_I64, RT_I32, RT_I16, RT_I8, RT_U8, RT_BOOL, RT_U16, RT_U32,
+    RT_F32,
+    RT_F16,
+    RT_BF16,
+    RT_F64,
+    RT_I64,
+    RT_I32,
+    RT_I16,
+    RT_I8,
+    RT_U8,
+    RT_BOOL,
+    RT_U16,
+    RT_U32,
     RT_U64
 } rt_dtype;
 
 const char *rt_dtype_name(rt_dtype dtype); /* "F32" */
 int rt_dtype_bytes(rt_dtype dtype);
+bool rt_dtype_find(const char *name, rt_dtype *dtype); /* false if there is none */
 
 typedef struct rt_tensor {
     const char *name;
