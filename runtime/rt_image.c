@@ -1,0 +1,257 @@
+/* Images: decoding with every field checked, conversion of channels, crop, evaluation, PNG files.
+ */
+#define _GNU_SOURCE
+#include "rt_image.h"
+
+#include "rt_file.h"
+#include "rt_stb.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <zlib.h>
+
+enum { PNG_SIGNATURE = 8, PNG_CHUNK = 12 /* length, type, CRC */ };
+static const uint8_t png_signature[PNG_SIGNATURE] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+
+bool rt_image_new(int width, int height, int channels, rt_image *image, rt_error *error) {
+    *image = (rt_image){.width = width, .height = height, .channels = channels};
+    if (width < 1 || height < 1 || width > RT_MAX_IMAGE_SIDE || height > RT_MAX_IMAGE_SIDE)
+        return rt_fail(error, "the image would be %d x %d; expected sides from 1 to %d", width,
+                       height, RT_MAX_IMAGE_SIDE);
+    int64_t bytes = (int64_t)width * height * channels;
+    if (bytes > RT_MAX_IMAGE_BYTES)
+        return rt_fail(error, "the image would be %d x %d x %d, %lld bytes; expected at most %d",
+                       width, height, channels, (long long)bytes, RT_MAX_IMAGE_BYTES);
+    image->pixels = calloc((size_t)bytes, 1);
+    return image->pixels || rt_fail(error, "out of memory for an image of %d x %d", width, height);
+}
+
+void rt_image_free(rt_image *image) {
+    free(image->pixels);
+    *image = (rt_image){0};
+}
+
+/* --- decoding --- */
+
+static uint32_t read_be32(const uint8_t *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* A chunk that a reader may not skip, and that is none of the four of the format. */
+static bool is_unknown(const uint8_t *type) {
+    static const char known[][5] = {"IHDR", "PLTE", "IDAT", "IEND"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (memcmp(type, known[i], 4) == 0) return false;
+    return (type[0] & 0x20) == 0;
+}
+
+/* The decoder does not look at the checksums of a PNG's chunks; a flipped bit would pass as pixels.
+ * Chunks it does not know make it write to a variable that all threads share: refused here. */
+static bool check_png(const char *name, const uint8_t *bytes, size_t size, rt_error *error) {
+    for (size_t at = PNG_SIGNATURE;;) {
+        if (size - at < PNG_CHUNK)
+            return rt_fail(error, "%s: PNG ends at byte %zu without an IEND chunk", name, size);
+        uint32_t length = read_be32(bytes + at);
+        const uint8_t *type = bytes + at + 4;
+        if (length > size - at - PNG_CHUNK)
+            return rt_fail(error,
+                           "%s: PNG chunk at byte %zu has %u bytes, but the file ends at %zu", name,
+                           at, length, size);
+        uint32_t found = read_be32(type + 4 + length);
+        uint32_t expected = (uint32_t)crc32(crc32(0, NULL, 0), type, length + 4);
+        if (found != expected)
+            return rt_fail(error,
+                           "%s: PNG chunk at byte %zu has checksum %08x; its bytes give %08x", name,
+                           at, found, expected);
+        if (is_unknown(type))
+            return rt_fail(error,
+                           "%s: PNG chunk at byte %zu has type %02x %02x %02x %02x; expected IHDR, "
+                           "PLTE, IDAT, IEND or one that may be skipped",
+                           name, at, type[0], type[1], type[2], type[3]);
+        if (memcmp(type, "IEND", 4) == 0) return true;
+        at += PNG_CHUNK + length;
+    }
+}
+
+/* Grey as PIL has it (ITU-R 601-2): (19595 R + 38470 G + 7471 B + 2^15) / 2^16. Alpha is dropped.
+ */
+static void convert(const uint8_t *from, int from_channels, uint8_t *to, int to_channels,
+                    size_t pixels) {
+    bool colour = from_channels >= 3;
+    for (size_t i = 0; i < pixels; i++, from += from_channels, to += to_channels) {
+        if (to_channels == 1)
+            to[0] =
+                colour
+                    ? (uint8_t)((19595u * from[0] + 38470u * from[1] + 7471u * from[2] + 0x8000u) >>
+                                16)
+                    : from[0];
+        else
+            for (int c = 0; c < to_channels; c++)
+                to[c] = from[colour ? c : 0];
+    }
+}
+
+bool rt_image_decode(const char *name, const uint8_t *bytes, size_t size, int channels,
+                     rt_image *image, rt_error *error) {
+    *image = (rt_image){0};
+    rt_stb_info info = {0};
+    const char *reason;
+    bool png = size >= PNG_SIGNATURE && memcmp(bytes, png_signature, PNG_SIGNATURE) == 0;
+    if (png && !check_png(name, bytes, size, error)) return false;
+    if (!rt_stb_size(bytes, size, &info, &reason))
+        return rt_fail(error, "%s: no image (%s); expected PNG, JPEG or BMP", name, reason);
+    if (info.width < 1 || info.height < 1 || info.width > RT_MAX_IMAGE_SIDE ||
+        info.height > RT_MAX_IMAGE_SIDE)
+        return rt_fail(error, "%s: image of %d x %d pixels; expected sides from 1 to %d", name,
+                       info.width, info.height, RT_MAX_IMAGE_SIDE);
+    int64_t needed = (int64_t)info.width * info.height * info.channels * info.bytes;
+    if (needed > RT_MAX_IMAGE_BYTES)
+        return rt_fail(error, "%s: image of %d x %d pixels takes %lld bytes; expected at most %d",
+                       name, info.width, info.height, (long long)needed, RT_MAX_IMAGE_BYTES);
+    uint8_t *pixels = rt_stb_decode(bytes, size, &info, &reason);
+    if (!pixels) return rt_fail(error, "%s: broken image (%s)", name, reason);
+    bool good = rt_image_new(info.width, info.height, channels, image, error);
+    if (good)
+        convert(pixels, info.channels, image->pixels, channels, (size_t)info.width * info.height);
+    else
+        rt_fail_in(error, "%s", name);
+    rt_stb_free(pixels);
+    return good;
+}
+
+bool rt_image_load(const char *path, int channels, rt_image *image, rt_error *error) {
+    *image = (rt_image){0};
+    uint8_t *bytes;
+    size_t size;
+    if (!rt_file_read(path, RT_MAX_IMAGE_BYTES, &bytes, &size, error)) return false;
+    bool good = rt_image_decode(path, bytes, size, channels, image, error);
+    free(bytes);
+    return good;
+}
+
+/* --- geometry --- */
+
+bool rt_image_crop(const rt_image *source, int left, int top, int width, int height, rt_image *out,
+                   rt_error *error) {
+    if (!rt_image_new(width, height, source->channels, out, error)) return false;
+    int64_t first = left < 0 ? -(int64_t)left : 0;
+    int64_t last = (int64_t)source->width - left < width ? (int64_t)source->width - left : width;
+    for (int64_t y = 0; y < height && first < last; y++) {
+        int64_t from = top + y;
+        if (from < 0 || from >= source->height) continue;
+        memcpy(out->pixels + (y * width + first) * source->channels,
+               source->pixels + (from * source->width + left + first) * source->channels,
+               (size_t)(last - first) * (size_t)source->channels);
+    }
+    return true;
+}
+
+static bool resize_whole(const rt_image *source, int width, int height, rt_image *out,
+                         rt_error *error) {
+    rt_box all = {.right = source->width, .bottom = source->height};
+    return rt_image_resize(source, all, width, height, out, error);
+}
+
+/* Half of what is left around the crop, halves to even as Python rounds. */
+static int centre(int side, int size) {
+    return (int)nearbyint((side - size) / 2.0);
+}
+
+bool rt_image_evaluate(const rt_image *source, const rt_eval_transform *how, rt_image *out,
+                       rt_error *error) {
+    int size = how->size;
+    if (source->width == size && source->height == size)
+        return rt_image_crop(source, 0, 0, size, size, out, error);
+    if (how->squash) return resize_whole(source, size, size, out, error);
+    int64_t side = (int64_t)floor(size / how->crop_pct);
+    bool wide = source->width > source->height;
+    int64_t shorter = wide ? source->height : source->width;
+    int64_t longer = side * (wide ? source->width : source->height) / shorter;
+    if (longer > RT_MAX_IMAGE_SIDE)
+        return rt_fail(error,
+                       "an image of %d x %d pixels with its shorter side at %lld would be "
+                       "%lld pixels long; expected at most %d",
+                       source->width, source->height, (long long)side, (long long)longer,
+                       RT_MAX_IMAGE_SIDE);
+    rt_image resized;
+    int width = (int)(wide ? longer : side), height = (int)(wide ? side : longer);
+    if (!resize_whole(source, width, height, &resized, error)) return false;
+    bool good =
+        rt_image_crop(&resized, centre(width, size), centre(height, size), size, size, out, error);
+    rt_image_free(&resized);
+    return good;
+}
+
+void rt_image_normalize(const rt_image *image, const float *mean, const float *std, float *out) {
+    int64_t pixels = (int64_t)image->width * image->height;
+    for (int c = 0; c < image->channels; c++) {
+        float value[256];
+        for (int i = 0; i < 256; i++)
+            value[i] = ((float)i / 255.0f - mean[c]) / std[c];
+        const uint8_t *from = image->pixels + c;
+        for (int64_t i = 0; i < pixels; i++)
+            out[c * pixels + i] = value[from[i * image->channels]];
+    }
+}
+
+/* --- PNG files --- */
+
+static void put_be32(uint8_t *p, uint32_t value) {
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
+static void write_chunk(rt_file *file, const char *type, const uint8_t *data, uint32_t size) {
+    uint8_t word[4];
+    put_be32(word, size);
+    rt_file_write(file, word, sizeof word);
+    rt_file_write(file, type, 4);
+    rt_file_write(file, data, size);
+    uLong crc = crc32(crc32(0, NULL, 0), (const Bytef *)type, 4);
+    put_be32(word, (uint32_t)(size ? crc32(crc, data, size) : crc));
+    rt_file_write(file, word, sizeof word);
+}
+
+/* The rows, each behind its filter byte (0, none), as one zlib stream; free(). */
+static uint8_t *pack_rows(const rt_image *image, uLongf *bytes) {
+    size_t row = (size_t)image->width * (size_t)image->channels, height = (size_t)image->height;
+    uint8_t *rows = malloc((row + 1) * height);
+    *bytes = compressBound((row + 1) * height);
+    uint8_t *packed = malloc(*bytes);
+    for (size_t y = 0; rows && y < height; y++) {
+        rows[y * (row + 1)] = 0;
+        memcpy(rows + y * (row + 1) + 1, image->pixels + y * row, row);
+    }
+    bool good = rows && packed && compress2(packed, bytes, rows, (row + 1) * height, 6) == Z_OK;
+    free(rows);
+    if (good) return packed;
+    free(packed);
+    return NULL;
+}
+
+bool rt_image_write_png(const char *path, const rt_image *image, rt_error *error) {
+    if (image->channels != 1 && image->channels != 3)
+        return rt_fail(error, "cannot write '%s': image of %d channels; expected 1 or 3", path,
+                       image->channels);
+    uLongf bytes = 0;
+    uint8_t *packed = pack_rows(image, &bytes);
+    if (!packed) return rt_fail(error, "cannot write '%s': out of memory", path);
+    rt_file *file = rt_file_create(path, error);
+    if (file) {
+        uint8_t header[13] = {0};
+        put_be32(header, (uint32_t)image->width);
+        put_be32(header + 4, (uint32_t)image->height);
+        header[8] = 8; /* bits a channel */
+        header[9] = image->channels == 3 ? 2 : 0;
+        rt_file_write(file, png_signature, sizeof png_signature);
+        write_chunk(file, "IHDR", header, sizeof header);
+        write_chunk(file, "IDAT", packed, (uint32_t)bytes);
+        write_chunk(file, "IEND", header, 0);
+    }
+    free(packed);
+    return file && rt_file_commit(file, error);
+}
