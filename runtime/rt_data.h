@@ -2,8 +2,8 @@
  *
  * Two kinds. IDX files as MNIST comes (train-images-idx3-ubyte[.gz] and so on; t10k- is the test
  * part); they are held in memory. A folder per class: DIR/train/CLASS/IMAGE and DIR/val/CLASS/IMAGE
- * (or test/), or DIR/CLASS/IMAGE alone; classes and images in byte order of their names; PNG, JPEG and
- * BMP, decoded when asked for. Every field of a file is checked before it is used.
+ * (or test/), or DIR/CLASS/IMAGE alone; classes and images in byte order of their names; PNG, JPEG
+ * and BMP, decoded when asked for. Every field of a file is checked before it is used.
  */
 #ifndef RT_DATA_H
 #define RT_DATA_H
@@ -14,12 +14,15 @@ typedef enum rt_part { RT_TRAIN, RT_TEST } rt_part;
 
 typedef struct rt_data rt_data;
 
-/* NULL after an error; DIR without a test part has none for RT_TEST. */
+/* Whether DIR holds the part at all; its files may still be broken. */
+bool rt_data_has(const char *directory, rt_part part);
+/* NULL after an error; DIR without a test part has none for RT_TEST. Classes are those of the
+ * training part, if there is one; a test part with others is an error. */
 rt_data *rt_data_open(const char *directory, rt_part part, rt_error *error);
 void rt_data_close(rt_data *data);
 int64_t rt_data_count(const rt_data *data);
 int64_t rt_data_classes(const rt_data *data);
-/* Names of the classes, rt_data_classes of them: the folders', or Fashion-MNIST's, or "0", "1"... */
+/* Names of the classes, as many: the folders', or Fashion-MNIST's, or "0", "1"... */
 const char *const *rt_data_class_names(const rt_data *data);
 int64_t rt_data_label(const rt_data *data, int64_t index);
 /* Decodes image `index` with `channels` (1 or 3); free with rt_image_free. Safe from any thread. */

@@ -1,0 +1,137 @@
+/* Data sets: which kind a directory holds, and what both kinds have in common. */
+#define _GNU_SOURCE
+#include "rt_data_parts.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* --- texts --- */
+
+static bool grow(void **block, size_t *room, size_t needed, size_t item) {
+    if (needed <= *room) return true;
+    size_t more = *room ? 2 * *room : 64;
+    more = more < needed ? needed : more;
+    void *bigger = realloc(*block, more * item);
+    if (!bigger) return false;
+    *block = bigger;
+    *room = more;
+    return true;
+}
+
+bool rt_texts_add(rt_texts *texts, const char *text) {
+    size_t length = strlen(text) + 1;
+    if (!grow((void **)&texts->text, &texts->room, texts->size + length, 1)) return false;
+    if (!grow((void **)&texts->begin, &texts->begin_room, texts->count + 1, sizeof *texts->begin))
+        return false;
+    memcpy(texts->text + texts->size, text, length);
+    texts->begin[texts->count++] = texts->size;
+    texts->size += length;
+    return true;
+}
+
+const char *rt_texts_at(const rt_texts *texts, size_t index) {
+    return texts->text + texts->begin[index];
+}
+
+static int by_bytes(const void *a, const void *b, void *text) {
+    const char *start = text;
+    return strcmp(start + *(const size_t *)a, start + *(const size_t *)b);
+}
+
+void rt_texts_sort(rt_texts *texts) {
+    if (texts->count > 1)
+        qsort_r(texts->begin, texts->count, sizeof *texts->begin, by_bytes, texts->text);
+}
+
+void rt_texts_free(rt_texts *texts) {
+    free(texts->text);
+    free(texts->begin);
+    *texts = (rt_texts){0};
+}
+
+/* --- data sets --- */
+
+bool rt_data_has(const char *directory, rt_part part) {
+    return rt_idx_data_present(directory, part) || rt_folder_data_present(directory, part);
+}
+
+static bool open_any(rt_data *data, rt_part part, rt_error *error) {
+    const char *directory = data->directory;
+    struct stat info;
+    if (stat(directory, &info) != 0) return rt_fail_errno(error, "cannot open '%s'", directory);
+    if (!S_ISDIR(info.st_mode))
+        return rt_fail(error, "cannot open '%s': is no directory", directory);
+    if (rt_idx_data_present(directory, part)) return rt_idx_data_open(data, part, error);
+    if (rt_folder_data_present(directory, part)) return rt_folder_data_open(data, part, error);
+    if (part == RT_TEST && rt_data_has(directory, RT_TRAIN))
+        return rt_fail(error,
+                       "'%s' has no test part; expected t10k-images-idx3-ubyte[.gz] or a folder "
+                       "'val' or 'test' beside 'train'",
+                       directory);
+    return rt_fail(error,
+                   "'%s' holds no data; expected train-images-idx3-ubyte[.gz] and so on, or "
+                   "train/CLASS/IMAGE, or CLASS/IMAGE",
+                   directory);
+}
+
+/* The classes as a list of pointers, once all are known. */
+static bool list_classes(rt_data *data, rt_error *error) {
+    data->class_count = (int64_t)data->classes.count;
+    data->class_names = calloc(data->classes.count + 1, sizeof *data->class_names);
+    if (!data->class_names) return rt_fail(error, "'%s': out of memory", data->directory);
+    for (size_t i = 0; i < data->classes.count; i++)
+        data->class_names[i] = rt_texts_at(&data->classes, i);
+    return true;
+}
+
+rt_data *rt_data_open(const char *directory, rt_part part, rt_error *error) {
+    rt_data *data = calloc(1, sizeof *data);
+    if (data) data->directory = strdup(directory);
+    if (!data || !data->directory)
+        rt_fail(error, "'%s': out of memory", directory);
+    else if (open_any(data, part, error) && list_classes(data, error))
+        return data;
+    rt_data_close(data);
+    return NULL;
+}
+
+void rt_data_close(rt_data *data) {
+    if (!data) return;
+    free(data->directory);
+    free(data->label);
+    free(data->class_names);
+    free(data->file);
+    rt_texts_free(&data->classes);
+    rt_texts_free(&data->paths);
+    rt_idx_free(&data->images);
+    free(data);
+}
+
+int64_t rt_data_count(const rt_data *data) {
+    return data->count;
+}
+
+int64_t rt_data_classes(const rt_data *data) {
+    return data->class_count;
+}
+
+const char *const *rt_data_class_names(const rt_data *data) {
+    return data->class_names;
+}
+
+int64_t rt_data_label(const rt_data *data, int64_t index) {
+    assert(index >= 0 && index < data->count);
+    return data->label[index];
+}
+
+bool rt_data_image(const rt_data *data, int64_t index, int channels, rt_image *image,
+                   rt_error *error) {
+    assert(index >= 0 && index < data->count && (channels == 1 || channels == 3));
+    return data->kind->image(data, index, channels, image, error);
+}
+
+void rt_data_name(const rt_data *data, int64_t index, char *text, size_t size) {
+    data->kind->name(data, index, text, size);
+}

@@ -1,0 +1,170 @@
+/* A data set with a folder per class: names are read when it is opened, images when asked for. */
+#define _GNU_SOURCE
+#include "rt_data_parts.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static bool is_directory(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static bool is_image(const char *name) {
+    static const char *const endings[] = {".png", ".jpg", ".jpeg", ".bmp"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
+        if (strcasecmp(dot, endings[i]) == 0) return true;
+    return false;
+}
+
+/* Adds FOLDER/NAME (or NAME alone) of every folder, or of every image, in `folder`, sorted. Names
+ * that begin with a dot are nobody's data. */
+static bool list(const char *folder, bool folders, bool whole_path, rt_texts *out,
+                 rt_error *error) {
+    DIR *dir = opendir(folder);
+    if (!dir) return rt_fail_errno(error, "cannot open '%s'", folder);
+    bool good = true;
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(dir);
+        if (!entry) {
+            if (errno != 0) good = rt_fail_errno(error, "cannot read '%s'", folder);
+            break;
+        }
+        if (entry->d_name[0] == '.') continue;
+        char *path;
+        if (asprintf(&path, "%s/%s", folder, entry->d_name) < 0) {
+            good = rt_fail(error, "'%s': out of memory", folder);
+            break;
+        }
+        bool known = entry->d_type == DT_REG || entry->d_type == DT_DIR;
+        bool directory = known ? entry->d_type == DT_DIR : is_directory(path);
+        if (folders ? directory : !directory && is_image(entry->d_name))
+            good = rt_texts_add(out, whole_path ? path : entry->d_name) ||
+                   rt_fail(error, "'%s': out of memory", folder);
+        free(path);
+        if (!good) break;
+    }
+    closedir(dir);
+    return good;
+}
+
+/* The folder that holds the class folders of a part; free(), NULL if there is none. */
+static char *find_part(const char *directory, rt_part part) {
+    static const char *const places[2][3] = {[RT_TRAIN] = {"train"}, [RT_TEST] = {"val", "test"}};
+    char *path;
+    for (int i = 0; places[part][i]; i++) {
+        if (asprintf(&path, "%s/%s", directory, places[part][i]) < 0) return NULL;
+        if (is_directory(path)) return path;
+        free(path);
+    }
+    if (part == RT_TEST) return NULL;
+    /* DIR/CLASS/IMAGE alone, unless the folders in DIR are parts. */
+    char *test = find_part(directory, RT_TEST);
+    bool flat = !test;
+    free(test);
+    return flat ? strdup(directory) : NULL;
+}
+
+/* A folder of class folders is one that has a folder with an image in it. */
+static bool has_classes(const char *folder) {
+    rt_texts classes = {0};
+    rt_error ignored;
+    bool found = false;
+    if (list(folder, true, true, &classes, &ignored))
+        for (size_t i = 0; !found && i < classes.count; i++) {
+            rt_texts images = {0};
+            found = list(rt_texts_at(&classes, i), false, true, &images, &ignored) && images.count;
+            rt_texts_free(&images);
+        }
+    rt_texts_free(&classes);
+    return found;
+}
+
+bool rt_folder_data_present(const char *directory, rt_part part) {
+    char *folder = find_part(directory, part);
+    bool found = folder && has_classes(folder);
+    free(folder);
+    return found;
+}
+
+/* Adds the images of one class with its label; labels are stored once their number is known. */
+static bool add_class(rt_data *data, const char *folder, int32_t label, rt_error *error) {
+    rt_texts images = {0};
+    bool good = list(folder, false, true, &images, error);
+    if (good && images.count == 0)
+        good = rt_fail(error, "'%s': no images; expected files .png, .jpg, .jpeg or .bmp", folder);
+    if (good && images.count > (size_t)(INT32_MAX - data->count))
+        good = rt_fail(error, "'%s': more than %d images", data->directory, INT32_MAX);
+    rt_texts_sort(&images);
+    if (good) {
+        size_t count = (size_t)data->count + images.count;
+        int32_t *more = realloc(data->label, count * sizeof *more);
+        if (more) data->label = more;
+        good = more || rt_fail(error, "'%s': out of memory", folder);
+    }
+    for (size_t i = 0; good && i < images.count; i++) {
+        good = rt_texts_add(&data->paths, rt_texts_at(&images, i)) ||
+               rt_fail(error, "'%s': out of memory", folder);
+        data->label[data->count++] = label;
+    }
+    rt_texts_free(&images);
+    return good;
+}
+
+static int32_t find_class(const rt_texts *classes, const char *name) {
+    for (size_t i = 0; i < classes->count; i++)
+        if (strcmp(rt_texts_at(classes, i), name) == 0) return (int32_t)i;
+    return -1;
+}
+
+/* The images of every class folder of `folder`, numbered as data->classes. */
+static bool add_classes(rt_data *data, const char *folder, rt_error *error) {
+    rt_texts names = {0};
+    bool good = list(folder, true, false, &names, error);
+    rt_texts_sort(&names);
+    for (size_t i = 0; good && i < names.count; i++) {
+        const char *name = rt_texts_at(&names, i);
+        char *path;
+        int32_t label = find_class(&data->classes, name);
+        if (label < 0)
+            good = rt_fail(error, "'%s': class '%s' is none of the %zu of the training part",
+                           folder, name, data->classes.count);
+        else if (asprintf(&path, "%s/%s", folder, name) < 0)
+            good = rt_fail(error, "'%s': out of memory", folder);
+        else {
+            good = add_class(data, path, label, error);
+            free(path);
+        }
+    }
+    rt_texts_free(&names);
+    return good;
+}
+
+static bool decode(const rt_data *data, int64_t index, int channels, rt_image *image,
+                   rt_error *error) {
+    return rt_image_load(rt_texts_at(&data->paths, (size_t)index), channels, image, error);
+}
+
+static void name(const rt_data *data, int64_t index, char *text, size_t size) {
+    snprintf(text, size, "%s", rt_texts_at(&data->paths, (size_t)index));
+}
+
+bool rt_folder_data_open(rt_data *data, rt_part part, rt_error *error) {
+    static const rt_data_kind kind = {.image = decode, .name = name};
+    data->kind = &kind;
+    char *folder = find_part(data->directory, part);
+    char *training = part == RT_TRAIN ? NULL : find_part(data->directory, RT_TRAIN);
+    bool good = folder || rt_fail(error, "'%s': the folder of images is gone", data->directory);
+    good = good && list(training ? training : folder, true, false, &data->classes, error);
+    rt_texts_sort(&data->classes);
+    good = good && add_classes(data, folder, error);
+    free(training);
+    free(folder);
+    return good;
+}
