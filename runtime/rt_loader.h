@@ -1,9 +1,9 @@
 /* Batches of training or evaluation images, prepared by threads ahead of the step that takes them.
  *
  * Batch b of an epoch depends on seed, epoch and b alone: the order of images is the permutation of
- * (seed, epoch), each image's augmentation draws come from its place in it. So neither threads nor a
- * resumed run change what is learnt. Training drops the last, incomplete batch; evaluation keeps it,
- * with `count` images and the rest of the batch zero.
+ * (seed, epoch), each image's augmentation draws come from its place in it. So neither threads nor
+ * a resumed run change what is learnt. Training drops the last, incomplete batch; evaluation keeps
+ * it, with `count` images and the rest of the batch zero.
  *
  *     rt_loader *loader = rt_loader_new(data, &options, &error);
  *     rt_loader_start(loader, epoch, first_batch);
@@ -27,13 +27,13 @@ typedef struct rt_augment {
 
 typedef struct rt_loader_options {
     int64_t batch;
-    int channels, height, width;  /* of the model's input; height == width */
+    int channels, height, width; /* of the model's input; height == width */
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS];
-    rt_eval_transform evaluate;   /* what happens to an image without augmentation */
+    rt_eval_transform evaluate; /* what happens to an image without augmentation */
     rt_augment augment;
-    bool training;                /* shuffled and augmented, last batch dropped */
+    bool training; /* shuffled and augmented, last batch dropped */
     uint64_t seed;
-    int threads;                  /* that prepare; at least 1 */
+    int threads; /* that prepare; at least 1 */
 } rt_loader_options;
 
 typedef struct rt_loader rt_loader;
@@ -44,8 +44,8 @@ void rt_loader_free(rt_loader *loader);
 int64_t rt_loader_batches(const rt_loader *loader); /* of an epoch */
 /* Begins an epoch (from 0) at a batch; what was prepared for another one is thrown away. */
 void rt_loader_start(rt_loader *loader, int64_t epoch, int64_t first_batch);
-/* Copies the next batch: image (batch, C, H, W) f32, label (batch) i64; *count images of it are real,
- * 0 at the end of the epoch. False if an image could not be read. */
+/* Copies the next batch: image (batch, C, H, W) f32, label (batch) i64; *count images of it are
+ * real, 0 at the end of the epoch. False if an image could not be read. */
 bool rt_loader_next(rt_loader *loader, float *image, int64_t *label, int64_t *count,
                     rt_error *error);
 
