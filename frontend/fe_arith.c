@@ -30,33 +30,6 @@ static int64_t floor_divide(int64_t a, int64_t b) {
     return quotient * b != a && (a < 0) != (b < 0) ? quotient - 1 : quotient;
 }
 
-static fe_value ints(fe_elab *e, ir_loc loc, fe_token_kind op, int64_t a, int64_t b) {
-    int64_t out = 0;
-    bool divides = op == FE_SLASH || op == FE_FLOOR_SLASH || op == FE_PERCENT;
-    if (divides && b == 0) return fe_fail(e, loc, "division by zero");
-    switch ((int)op) {
-    case FE_PLUS:
-        return __builtin_add_overflow(a, b, &out) ? overflow(e, loc, op, a, b) : fe_int(out);
-    case FE_MINUS:
-        return __builtin_sub_overflow(a, b, &out) ? overflow(e, loc, op, a, b) : fe_int(out);
-    case FE_STAR:
-        return __builtin_mul_overflow(a, b, &out) ? overflow(e, loc, op, a, b) : fe_int(out);
-    case FE_SLASH: return fe_float((double)a / (double)b);
-    case FE_FLOOR_SLASH:
-    case FE_PERCENT:
-        if (b == -1) /* the one quotient that can overflow */
-            return op == FE_PERCENT ? fe_int(0) : ints(e, loc, FE_MINUS, 0, a);
-        return fe_int(op == FE_PERCENT ? a - floor_divide(a, b) * b : floor_divide(a, b));
-    case FE_POWER:
-        if (b < 0) return fe_float(pow((double)a, (double)b));
-        return int_power(a, b, &out) ? fe_int(out) : overflow(e, loc, op, a, b);
-    case FE_LESS: return fe_bool(a < b);
-    case FE_AT_MOST: return fe_bool(a <= b);
-    case FE_MORE: return fe_bool(a > b);
-    default: return fe_bool(a >= b);
-    }
-}
-
 static fe_value floats(fe_elab *e, ir_loc loc, fe_token_kind op, double a, double b) {
     double out = 0;
     bool divides = op == FE_SLASH || op == FE_FLOOR_SLASH || op == FE_PERCENT;
@@ -75,6 +48,33 @@ static fe_value floats(fe_elab *e, ir_loc loc, fe_token_kind op, double a, doubl
     default: return fe_bool(a >= b);
     }
     return isfinite(out) ? fe_float(out) : fe_fail(e, loc, "result is not a finite number");
+}
+
+static fe_value ints(fe_elab *e, ir_loc loc, fe_token_kind op, int64_t a, int64_t b) {
+    int64_t out = 0;
+    bool divides = op == FE_SLASH || op == FE_FLOOR_SLASH || op == FE_PERCENT;
+    if (divides && b == 0) return fe_fail(e, loc, "division by zero");
+    switch ((int)op) {
+    case FE_PLUS:
+        return __builtin_add_overflow(a, b, &out) ? overflow(e, loc, op, a, b) : fe_int(out);
+    case FE_MINUS:
+        return __builtin_sub_overflow(a, b, &out) ? overflow(e, loc, op, a, b) : fe_int(out);
+    case FE_STAR:
+        return __builtin_mul_overflow(a, b, &out) ? overflow(e, loc, op, a, b) : fe_int(out);
+    case FE_SLASH: return fe_float((double)a / (double)b);
+    case FE_FLOOR_SLASH:
+    case FE_PERCENT:
+        if (b == -1) /* the one quotient that can overflow */
+            return op == FE_PERCENT ? fe_int(0) : ints(e, loc, FE_MINUS, 0, a);
+        return fe_int(op == FE_PERCENT ? a - floor_divide(a, b) * b : floor_divide(a, b));
+    case FE_POWER:
+        if (b < 0) return floats(e, loc, op, (double)a, (double)b);
+        return int_power(a, b, &out) ? fe_int(out) : overflow(e, loc, op, a, b);
+    case FE_LESS: return fe_bool(a < b);
+    case FE_AT_MOST: return fe_bool(a <= b);
+    case FE_MORE: return fe_bool(a > b);
+    default: return fe_bool(a >= b);
+    }
 }
 
 static fe_value texts(fe_elab *e, ir_loc loc, fe_token_kind op, fe_value a, fe_value b) {

@@ -126,8 +126,8 @@ typedef struct fe_items {
 
 /* Appends the items of a source. Reports up to 20 errors; false if there was one. */
 bool fe_parse(ir_arena *arena, const ir_source *source, fe_items *items, ir_diag *diag);
-/* A text that is one expression, as in -D name=EXPR; NULL after an error. */
-fe_expr *fe_parse_value(ir_arena *arena, const ir_source *source, ir_diag *diag);
+/* A text that is one expression from a byte on, as in -D name=EXPR; NULL after an error. */
+fe_expr *fe_parse_value(ir_arena *arena, const ir_source *source, size_t from, ir_diag *diag);
 
 /* fe_print.c */
 void fe_print_items(const fe_items *items, ir_text *out);

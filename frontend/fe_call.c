@@ -128,7 +128,7 @@ static bool bind_block(fe_elab *e, const fe_expr *call, const fe_item *block,
 
 static fe_value call_block(fe_elab *e, const fe_expr *call, const fe_item *block,
                            const fe_value *values, const char *label) {
-    fe_frame *caller = e->frame, frame = {.prefix = caller->prefix};
+    fe_frame *caller = e->frame, frame = {.prefix = caller->prefix, .call = call};
     if (!e->graph)
         return fe_fail(e, call->loc, "block '%s' is called outside of a model", block->name);
     if (label) frame.prefix = ir_arena_printf(e->arena, "%s.", label);

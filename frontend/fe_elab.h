@@ -38,7 +38,8 @@ typedef struct fe_local {
 
 /* The names of one call of a block or model. */
 typedef struct fe_frame {
-    const char *prefix; /* "stages.0.blocks.1." or "" */
+    const char *prefix;  /* "stages.0.blocks.1." or "" */
+    const fe_expr *call; /* of a block; NULL: a model, or the file */
     fe_local *locals;
     size_t count, capacity;
     bool returned;
@@ -83,6 +84,8 @@ fe_value fe_conform(fe_elab *e, ir_loc loc, const char *name, fe_value value, fe
 /* Records an error, once per place; returns poison. */
 fe_value fe_fail(fe_elab *e, ir_loc loc, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Adds to the message just recorded from where the block that it speaks of is called. */
+void fe_hint_caller(fe_elab *e);
 /* Counts work; false (after a message) when a limit is reached. */
 bool fe_spend(fe_elab *e, ir_loc loc, int64_t steps);
 /* Adds "did you mean" to the message just recorded, out of the names that have values here. */

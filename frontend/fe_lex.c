@@ -184,9 +184,12 @@ static void lex_other(lexer *l) {
     if (c == '&' || c == '|' || c == '!') ir_hint(l->diag, "write and, or, not");
 }
 
-fe_tokens fe_lex(ir_arena *arena, const ir_source *source, ir_diag *diag) {
-    lexer l = {
-        .arena = arena, .source = source, .diag = diag, .at = source->text, .errors = diag->errors};
+fe_tokens fe_lex(ir_arena *arena, const ir_source *source, size_t from, ir_diag *diag) {
+    lexer l = {.arena = arena,
+               .source = source,
+               .diag = diag,
+               .at = source->text + from,
+               .errors = diag->errors};
     while (*l.at) {
         char c = *l.at;
         if (c == ' ' || c == '\t' || c == '\r') {

@@ -36,8 +36,8 @@ typedef struct fe_tokens {
 
 enum { FE_MAX_FILE_BYTES = 1 << 20, FE_MAX_STRING = 1 << 12 };
 
-/* Reads the tokens of a source into `arena`. */
-fe_tokens fe_lex(ir_arena *arena, const ir_source *source, ir_diag *diag);
+/* Reads the tokens of a source from a byte on into `arena`. */
+fe_tokens fe_lex(ir_arena *arena, const ir_source *source, size_t from, ir_diag *diag);
 /* "'('", "a name": what a kind is called in messages. */
 const char *fe_token_text(fe_token_kind kind);
 bool fe_is_keyword(fe_token_kind kind);

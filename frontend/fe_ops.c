@@ -47,8 +47,10 @@ fe_value fe_node(fe_elab *e, ir_loc loc, ir_op op, const ir_value *operands, int
     if (!fe_spend(e, loc, 1)) return fe_poison();
     size_t errors = e->diag->errors;
     ir_value value = ir_build_at(e->graph, e->diag, loc, op, operands, count, attrs, label);
-    if (e->diag->errors > errors && e->reported_count < IR_DIAG_LIMIT)
-        e->reported[e->reported_count++] = loc;
+    if (e->diag->errors > errors) {
+        fe_hint_caller(e);
+        if (e->reported_count < IR_DIAG_LIMIT) e->reported[e->reported_count++] = loc;
+    }
     return fe_tensor(value);
 }
 

@@ -11,6 +11,14 @@ static bool was_reported(const fe_elab *e, ir_loc loc) {
     return false;
 }
 
+void fe_hint_caller(fe_elab *e) {
+    const fe_expr *call = e->frame ? e->frame->call : NULL;
+    int line, column;
+    if (!call) return;
+    ir_loc_line(call->loc, &line, &column);
+    ir_hint(e->diag, "'%s' is called at %s:%d", call->text, call->loc.source->file, line);
+}
+
 fe_value fe_fail(fe_elab *e, ir_loc loc, const char *format, ...) {
     if (e->stopped || (loc.source && was_reported(e, loc))) return fe_poison();
     ir_text text = {0};
@@ -20,6 +28,7 @@ fe_value fe_fail(fe_elab *e, ir_loc loc, const char *format, ...) {
     va_end(args);
     ir_error(e->diag, loc, "%s", text.data);
     ir_text_free(&text);
+    fe_hint_caller(e);
     if (e->reported_count < IR_DIAG_LIMIT)
         e->reported[e->reported_count++] = loc;
     else
@@ -157,15 +166,9 @@ fe_value fe_conform(fe_elab *e, ir_loc loc, const char *name, fe_value value, fe
 }
 
 fe_value fe_define_value(fe_elab *e, const fe_define *define, fe_value like) {
-    const ir_source *whole = define_source(e, define);
-    uint32_t start = (uint32_t)strlen(define->name) + 1;
-    ir_loc loc = {whole, start, (uint32_t)strlen(define->value)};
+    ir_loc loc = fe_define_loc(e, define);
     if (like.kind == FE_VALUE_TEXT && *define->value != '"') return fe_text(define->value);
-    /* Blanks in the place of the name keep the places of messages right. */
-    ir_source *source = ir_arena_alloc(e->diag->arena, sizeof *source);
-    source->file = whole->file;
-    source->text = ir_arena_printf(e->diag->arena, "%*s%s", (int)start, "", define->value);
-    const fe_expr *expr = fe_parse_value(e->arena, source, e->diag);
+    const fe_expr *expr = fe_parse_value(e->arena, loc.source, loc.offset, e->diag);
     if (!expr) return fe_poison();
     if (expr->kind == FE_EXPR_NAME)
         return fe_fail(e, loc, "'%s' is %s, expected %s", define->name, expr->text,

@@ -285,7 +285,7 @@ static void sort_messages(ir_diag *diag, size_t from) {
 /* file = { item NEWLINE } */
 bool fe_parse(ir_arena *arena, const ir_source *source, fe_items *items, ir_diag *diag) {
     size_t errors = diag->errors, before = diag->count;
-    fe_tokens tokens = fe_lex(arena, source, diag);
+    fe_tokens tokens = fe_lex(arena, source, 0, diag);
     fe_parser p = {.arena = arena, .diag = diag, .tokens = tokens.items};
     for (skip_lines(&p); fe_peek(&p)->kind != FE_END; skip_lines(&p)) {
         fe_item item;
@@ -302,9 +302,9 @@ bool fe_parse(ir_arena *arena, const ir_source *source, fe_items *items, ir_diag
     return diag->errors == errors;
 }
 
-fe_expr *fe_parse_value(ir_arena *arena, const ir_source *source, ir_diag *diag) {
+fe_expr *fe_parse_value(ir_arena *arena, const ir_source *source, size_t from, ir_diag *diag) {
     size_t errors = diag->errors;
-    fe_tokens tokens = fe_lex(arena, source, diag);
+    fe_tokens tokens = fe_lex(arena, source, from, diag);
     fe_parser p = {.arena = arena, .diag = diag, .tokens = tokens.items};
     fe_expr *expr = fe_parse_expr(&p);
     if (expr && fe_peek(&p)->kind != FE_END) fe_unexpected(&p, "end of the value");
