@@ -1,6 +1,6 @@
-/* Errors of the runtime: a text for the user, filled by the function that failed. Every function that
- * takes an rt_error returns false or NULL after a failure, and what it was about to make does not
- * exist then. A message says what, where, what was found and what was expected. */
+/* Errors of the runtime: a text for the user, filled by the function that failed. Every function
+ * that takes an rt_error returns false or NULL after a failure, and what it was about to make does
+ * not exist then. A message says what, where, what was found and what was expected. */
 #ifndef RT_ERROR_H
 #define RT_ERROR_H
 
