@@ -95,8 +95,13 @@ LLVMValueRef cg_pointer(cg_emit *e, const ir_access *access) {
     if (at) entry = LLVMBuildGEP2(e->m->builder, e->m->i32, entry, &at, 1, "");
     entry = cg_element_at(e, access->table, entry, constant);
     LLVMValueRef place = LLVMBuildLoad2(e->m->builder, e->m->i32, entry, "");
+    LLVMValueRef wrap = cg_int32(e->m, access->table_wrap, 1);
+    LLVMValueRef line = LLVMBuildUDiv(e->m->builder, place, wrap, "");
+    place = LLVMBuildURem(e->m->builder, place, wrap, "");
+    line = LLVMBuildSExt(e->m->builder, line, e->m->i64, "");
     place = LLVMBuildSExt(e->m->builder, place, e->m->i64, "");
     place = cg_offset(e->m, NULL, place, access->table_scale);
+    place = cg_offset(e->m, place, line, access->table_line);
     return LLVMBuildGEP2(e->m->builder, type, pointer, &place, 1, "");
 }
 
@@ -122,6 +127,7 @@ static LLVMValueRef from_f32(cg_emit *e, LLVMValueRef x, ir_dtype dtype) {
     LLVMBuilderRef b = e->m->builder;
     int64_t w = cg_width(x);
     if (dtype == IR_F32) return x;
+    if (dtype == IR_I32) return LLVMBuildFPToSI(b, x, cg_vector(e->m, e->m->i32, w), "");
     IR_ASSERT(dtype == IR_BF16);
     LLVMValueRef bits = LLVMBuildBitCast(b, x, cg_vector(e->m, e->m->i32, w), "");
     LLVMValueRef sixteen = cg_int32(e->m, 16, w);

@@ -66,7 +66,8 @@ static void add_line(cg_emit *e, const window_line *l, LLVMValueRef *acc) {
                                 kx * w->weight.row_stride + l->first, l->width, 1);
     }
     for (int64_t p = -pad; p < l->pixels + pad; p++) {
-        if (!x->dynamic && (x->add + p < 0 || x->add + p >= w->width)) continue;
+        bool outside = !x->dynamic && (x->add + p < 0 || x->add + p >= w->width);
+        if (outside && !w->haloed) continue;
         LLVMValueRef in = cg_load_vector(e, l->in.param, l->in_line,
                                          (x->add + p) * l->in.pixel + l->first, l->width, 1);
         for (int64_t k = 0; k < w->kernel_w; k++) {
@@ -84,7 +85,8 @@ void cg_emit_window(cg_emit *e, int32_t id) {
     cg_cut cut = cg_cut_columns(e, cols);
     const cg_loop *x = &e->loops[w->loop_x];
     LLVMValueRef y = loop_value(e, w->loop_y);
-    bounds ky = line_bounds(e, y, pad_h, w->height, w->kernel_h);
+    bounds ky = {cg_int(e->m, 0), cg_int(e->m, w->kernel_h)};
+    if (!w->haloed) ky = line_bounds(e, y, pad_h, w->height, w->kernel_h);
     image in = image_of(e, &w->image, w->line_stride);
     image taps = image_of(e, &w->weight, w->tap_line);
     if (x->dynamic) in.base = step_pointer(e, in.param, in.base, x->dynamic, in.pixel);
@@ -137,7 +139,7 @@ static void add_pixels(cg_emit *e, const grad_line *l, LLVMValueRef dynamic, int
                                         l->width, 1);
         for (int64_t k = 0; k < w->kernel_w; k++) {
             int64_t pixel = at + p + k - pad;
-            if (!dynamic && (pixel < 0 || pixel >= w->width)) continue;
+            if (!dynamic && !w->haloed && (pixel < 0 || pixel >= w->width)) continue;
             LLVMValueRef *v = &in[p + k];
             if (!*v)
                 *v = cg_load_vector(e, l->x.param, x, pixel * l->x.pixel + l->first, l->width, 1);
@@ -175,8 +177,11 @@ void cg_emit_window_dw(cg_emit *e, int32_t id) {
     LLVMValueRef shift = LLVMBuildSub(b, ky, cg_int(e->m, pad_h), "");
     image x = image_of(e, &w->image, w->line_stride), dy = image_of(e, &w->other, w->other_line);
     LLVMValueRef zero = cg_int(e->m, 0), height = cg_int(e->m, w->height);
-    LLVMValueRef first = larger(e, LLVMBuildSub(b, zero, shift, ""), zero, true);
-    LLVMValueRef last = larger(e, LLVMBuildSub(b, height, shift, ""), height, false);
+    LLVMValueRef first = zero, last = height;
+    if (!w->haloed) {
+        first = larger(e, LLVMBuildSub(b, zero, shift, ""), zero, true);
+        last = larger(e, LLVMBuildSub(b, height, shift, ""), height, false);
+    }
     LLVMBasicBlockRef from = LLVMGetInsertBlock(b);
     LLVMBasicBlockRef some = LLVMAppendBasicBlockInContext(e->m->context, e->function, "");
     LLVMBasicBlockRef after = LLVMAppendBasicBlockInContext(e->m->context, e->function, "");

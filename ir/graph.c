@@ -157,8 +157,12 @@ static ir_ints shape_ints(ir_type type) {
 }
 
 ir_value ir_reshape(ir_graph *graph, ir_value x, ir_type shape_of) {
-    if (ir_type_same_shape(ir_type_of(graph, x), shape_of)) return x;
-    ir_attrs attrs = {.shape = shape_ints(shape_of), .set = IR_SET(shape)};
+    ir_sparsity s = shape_of.sparsity;
+    if (ir_type_same_shape(ir_type_of(graph, x), shape_of) &&
+        ir_type_of(graph, x).sparsity.kept == s.kept)
+        return x;
+    ir_attrs attrs = {.shape = shape_ints(shape_of), .kept = s.kept, .set = IR_SET(shape)};
+    if (s.kept) attrs.grid = IR_INTS(s.grid_h, s.grid_w);
     return ir_build(graph, IR_OP_reshape, &x, 1, &attrs, NULL);
 }
 

@@ -82,7 +82,9 @@ static bool check_dtypes(const ir_shape_args *args) {
         size_t length = strcspn(name, " ?");
         bool whole = is_name(name, length, "label") || is_name(name, length, "step");
         bool either = table[args->op].kind == IR_COMPOSITE && is_name(name, length, "target");
-        ir_dtype wanted = whole ? IR_I64 : IR_F32, found = args->type[o].dtype;
+        bool table_name = is_name(name, length, "table");
+        ir_dtype wanted = whole ? IR_I64 : table_name ? IR_I32 : IR_F32;
+        ir_dtype found = args->type[o].dtype;
         if (found != wanted && !either)
             return ir_shape_error(args, "operand '%.*s' is %s, expected %s", (int)length, name,
                                   ir_dtype_name(found), ir_dtype_name(wanted));

@@ -73,6 +73,8 @@ static void put_access(word_sink *sink, const ir_access *access) {
     if (access->table < 0) return;
     put_affine(sink, &access->table_at);
     put(sink, (uint64_t)access->table_scale);
+    put(sink, (uint64_t)access->table_wrap);
+    put(sink, (uint64_t)access->table_line);
 }
 
 static void put_window(word_sink *sink, const ir_window *w) {
@@ -89,6 +91,7 @@ static void put_window(word_sink *sink, const ir_window *w) {
     put(sink, (uint64_t)w->loop_y);
     put(sink, (uint64_t)w->loop_x);
     put(sink, w->flip);
+    put(sink, w->haloed);
 }
 
 static void put_extent(word_sink *sink, ir_extent extent) {

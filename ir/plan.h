@@ -77,8 +77,9 @@ typedef struct ir_access {
     int32_t guard_count;
     ir_guard guard[IR_MAX_GUARDS];
     int32_t table;      /* i32 parameter holding tile positions, or -1 */
-    ir_affine table_at; /* which entry; its value times table_scale is added to the element offset */
-    int64_t table_scale;
+    ir_affine table_at; /* which entry v; v / table_wrap * table_line + v % table_wrap * table_scale
+                           is added to the element offset */
+    int64_t table_scale, table_wrap, table_line;
 } ir_access;
 
 typedef struct ir_extent {
@@ -118,6 +119,7 @@ typedef struct ir_window {
     int64_t height, width;      /* of image and result */
     int32_t loop_y;       /* window: loop over result lines, step 1; window_dw: loop over ky */
     int32_t loop_x;       /* window: loop over result pixels, its step the tile's rows; dw: -1 */
+    bool haloed;          /* every tap exists: the image goes on beyond height x width */
     bool flip;            /* window: tap (ky,kx) is w(kernel_h-1-ky, kernel_w-1-kx): data gradient */
 } ir_window;
 

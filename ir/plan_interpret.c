@@ -94,6 +94,9 @@ static void write_element(const interpreter *in, int32_t param, int64_t index, d
     float v = (float)value;
     if (in->k->params[param].dtype == IR_F32) {
         memcpy(p, &v, sizeof v);
+    } else if (in->k->params[param].dtype == IR_I32) {
+        int32_t whole = (int32_t)v;
+        memcpy(p, &whole, sizeof whole);
     } else {
         IR_ASSERT(in->k->params[param].dtype == IR_BF16);
         uint16_t half = to_bf16(v);
@@ -112,7 +115,8 @@ static bool guards_hold(const interpreter *in, const ir_access *access) {
 static int64_t table_term(const interpreter *in, const ir_access *access) {
     if (access->table < 0) return 0;
     int64_t index = eval_affine(in, &access->table_at);
-    return access->table_scale * (int64_t)read_element(in, access->table, index);
+    int64_t v = (int64_t)read_element(in, access->table, index);
+    return v / access->table_wrap * access->table_line + v % access->table_wrap * access->table_scale;
 }
 
 static int64_t start_of(const interpreter *in, const ir_access *access) {
@@ -253,7 +257,8 @@ static double window_sum(const interpreter *in, const ir_window *w, int64_t imag
     for (int ky = 0; ky < w->kernel_h; ky++)
         for (int kx = 0; kx < w->kernel_w; kx++) {
             int64_t yy = y + ky - w->kernel_h / 2, xx = x + kx - w->kernel_w / 2;
-            if (yy < 0 || yy >= w->height || xx < 0 || xx >= w->width) continue;
+            bool outside = yy < 0 || yy >= w->height || xx < 0 || xx >= w->width;
+            if (outside && !w->haloed) continue;
             int ty = w->flip ? w->kernel_h - 1 - ky : ky, tx = w->flip ? w->kernel_w - 1 - kx : kx;
             sum += read_element(in, w->image.param,
                                 image + yy * w->line_stride + xx * w->image.row_stride) *
@@ -269,7 +274,8 @@ static double window_dw_sum(const interpreter *in, const ir_window *w, int64_t i
     for (int64_t y = 0; y < w->height; y++)
         for (int64_t x = 0; x < w->width; x++) {
             int64_t yy = y + ky - w->kernel_h / 2, xx = x + kx - w->kernel_w / 2;
-            if (yy < 0 || yy >= w->height || xx < 0 || xx >= w->width) continue;
+            bool outside = yy < 0 || yy >= w->height || xx < 0 || xx >= w->width;
+            if (outside && !w->haloed) continue;
             sum += read_element(in, w->image.param,
                                 image + yy * w->line_stride + xx * w->image.row_stride) *
                    read_element(in, w->other.param,

@@ -78,10 +78,11 @@ static void put_place(ir_text *out, const ir_kernel *k, const ir_access *access)
     ir_text_printf(out, " %s[", name);
     put_affine(out, k, &access->at);
     if (access->table >= 0) {
-        ir_text_printf(out, " + %lld %s[", (long long)access->table_scale,
-                       k->params[access->table].name);
+        ir_text_printf(out, " + %s[", k->params[access->table].name);
         put_affine(out, k, &access->table_at);
-        ir_text_printf(out, "]");
+        ir_text_printf(out, "] of lines %lld places %lld wrap %lld",
+                       (long long)access->table_line, (long long)access->table_scale,
+                       (long long)access->table_wrap);
     }
     ir_text_printf(out, "]");
 }
@@ -95,7 +96,7 @@ static void put_access(ir_text *out, const ir_kernel *k, const ir_stmt *s) {
 
 static void put_window(ir_text *out, const ir_kernel *k, const ir_stmt *s) {
     const ir_window *w = s->window;
-    ir_text_printf(out, " %dx%d%s on %lldx%lld", w->kernel_h, w->kernel_w, w->flip ? " flip" : "",
+    ir_text_printf(out, " %dx%d%s on %lldx%lld", w->kernel_h, w->kernel_w, w->flip ? " flip" : w->haloed ? " haloed" : "",
                    (long long)w->height, (long long)w->width);
     ir_text_printf(out, w->loop_x < 0 ? " line " : " at (");
     put_loop(out, k, w->loop_y);

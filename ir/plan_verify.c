@@ -92,7 +92,8 @@ static void check_access(checker *c, const ir_access *access, bool write) {
     if (write) {
         CHECK(c, k->params[access->param].written, "store to a read-only parameter");
         ir_dtype dtype = k->params[access->param].dtype;
-        CHECK(c, dtype == IR_F32 || dtype == IR_BF16, "store of %s", ir_dtype_name(dtype));
+        CHECK(c, dtype == IR_F32 || dtype == IR_BF16 || dtype == IR_I32, "store of %s",
+              ir_dtype_name(dtype));
     }
     check_affine(c, &access->at);
     CHECK(c, access->guard_count >= 0 && access->guard_count <= IR_MAX_GUARDS, "%d guards",
@@ -102,6 +103,7 @@ static void check_access(checker *c, const ir_access *access, bool write) {
     CHECK(c, access->table < (int32_t)k->param_count, "table parameter %d", access->table);
     CHECK(c, k->params[access->table].dtype == IR_I32, "table of %s",
           ir_dtype_name(k->params[access->table].dtype));
+    CHECK(c, access->table_wrap > 0, "table wraps at %lld", (long long)access->table_wrap);
     check_affine(c, &access->table_at);
 }
 

@@ -156,6 +156,8 @@ typedef struct low_tile { int64_t rows, cols; } low_tile;
 low_tile low_choose_tile(const ir_machine *m, int64_t rows, int64_t cols, int64_t k);
 /* tile_rows.c: (batch | sites between | last dimension), or (rows | columns) for rank 2 */
 void low_row_groups(low_context *ctx, ir_type domain);
+/* tile_window.c: the weight (C,1,kh,kw) of a window packed tap-major, (kh kw, C) */
+int32_t low_packed_taps(low_state *low, ir_value w);
 /* tile_weight_grad.c: result = sum of partial (batch, elements) over the batch */
 void low_sum_partials(low_state *low, int32_t partial, int32_t anchor, int64_t elements);
 

@@ -19,6 +19,7 @@ typedef struct weight_grad {
     int64_t lda, ldb;        /* columns of dy and x */
     bool by_sample;          /* partial results per sample */
     bool mapped;             /* x is computed as it is loaded */
+    bool lone;               /* a sample is one row */
 } weight_grad;
 
 static weight_grad describe(const low_state *low, const low_cluster *cluster) {
@@ -33,6 +34,7 @@ static weight_grad describe(const low_state *low, const low_cluster *cluster) {
     w.samples = dy.rank >= 3 ? dy.dim[0] : 1;
     w.sites = ir_type_elements(dy) / w.lda / w.samples;
     w.mapped = cluster->count > 1;
+    w.lone = w.sites == 1;
     int64_t bytes = w.lda * w.inputs * (int64_t)sizeof(float);
     w.by_sample = dy.rank >= 3 && low_batched(low, node->operand[0]) && w.sites > 1 &&
                   bytes <= low->machine->l2_bytes / 2;
@@ -43,9 +45,13 @@ static weight_grad describe(const low_state *low, const low_cluster *cluster) {
     return w;
 }
 
-/* Rows taken at once: both operands' rows stay in L2, a panel of x in L1. */
-static int64_t chunk_rows(const ir_machine *m, const weight_grad *w) {
+/* Rows taken at once: both operands' rows stay in L2, a panel of x in L1 while all tiles of rows
+ * go over it. */
+static int64_t chunk_rows(const ir_machine *m, const weight_grad *w, int64_t block) {
     int64_t most = m->l2_bytes / 2 / (int64_t)sizeof(float) / (w->lda + w->ldb);
+    int64_t panel = low_choose_tile(m, block, w->inputs, MAX_CHUNK).cols;
+    int64_t in_l1 = m->l1_bytes * 2 / 3 / (int64_t)sizeof(float) / panel;
+    if (most > in_l1) most = in_l1;
     if (most > MAX_CHUNK) most = MAX_CHUNK;
     if (most < 16) most = 16;
     int64_t chunk = kb_divisor(w->sites, most);
@@ -67,7 +73,8 @@ static int emit_product(low_context *ctx, const weight_grad *w, const grad_loops
     if (ctx->groups > 1) ctx->index[ctx->groups - 2] = row;
     if (ctx->groups == 3) ctx->index[0] = kb_plus(kb_affine(0), l->n, 1);
     if (ctx->groups == 3 && l->n < 0) { /* rows run over samples and sites alike */
-        ctx->index[0] = kb_affine(0);
+        ctx->index[0] = w->lone ? row : kb_affine(0);
+        if (w->lone) ctx->index[1] = kb_affine(0);
     }
     ctx->index[ctx->groups - 1] = kb_plus(kb_plus(kb_affine(0), l->j, 1), l->g, w->inputs);
     ctx->col_group = ctx->groups - 1;
@@ -92,8 +99,8 @@ void pass_tile_matmul_tn(low_state *low, const low_cluster *cluster) {
     low_context ctx = low_begin(low, cluster, "matmul_tn");
     kb_kernel *k = &ctx.k;
     low_row_groups(&ctx, ir_type_of(low->graph, w.node->operand[1]));
-    grad_loops l = {.n = -1, .g = -1, .b = -1, .chunk = chunk_rows(low->machine, &w)};
-    l.block = w.outputs;
+    grad_loops l = {.n = -1, .g = -1, .b = -1, .block = w.outputs};
+    l.chunk = chunk_rows(low->machine, &w, w.outputs);
     int64_t elements = w.lda * w.inputs;
     int32_t partial = -1;
     if (w.by_sample) {

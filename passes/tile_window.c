@@ -22,26 +22,28 @@ static window_shape shape_of(ir_type image, int64_t kh, int64_t kw) {
                           .w = image.dim[2], .c = image.dim[3], .kh = kh, .kw = kw};
 }
 
-static int32_t packed_taps(low_state *low, ir_value w, const window_shape *s) {
+int32_t low_packed_taps(low_state *low, ir_value w) {
     int32_t root = low_root(low, w);
+    ir_type type_of_w = ir_type_of(low->graph, w); /* (C,1,kh,kw) */
+    int64_t channels = type_of_w.dim[0];
     for (size_t i = 0; i < low->pack_count; i++)
         if (low->packs[i].value == root && low->packs[i].form == FORM_TAPS)
             return low->packs[i].buffer;
-    int64_t taps = s->kh * s->kw;
+    int64_t taps = type_of_w.dim[2] * type_of_w.dim[3];
     bool fixed = low->fixed[root], keep = fixed && low->graph->kind == IR_KIND_INFER;
-    ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){taps, s->c});
-    int32_t buffer = low_new_buffer(low, "taps", IR_F32, type, taps * s->c,
+    ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){taps, channels});
+    int32_t buffer = low_new_buffer(low, "taps", IR_F32, type, taps * channels,
                                     keep ? IR_BUFFER_STATE : IR_BUFFER_ARENA);
     *IR_PUSH(low->scratch, low->packs, low->pack_count, low->pack_capacity) =
         (low_pack){root, FORM_TAPS, 0, -1, buffer};
     low_context ctx = low_begin(low, NULL, "pack_taps");
     ctx.section = fixed ? LOW_PROLOGUE : LOW_MAIN;
     kb_kernel *k = &ctx.k;
-    int t = kb_loop(k, "t", taps, 1), c = kb_loop(k, "c", s->c, s->c < 8 ? s->c : 8);
+    int t = kb_loop(k, "t", taps, 1), c = kb_loop(k, "c", channels, channels < 8 ? channels : 8);
     int src = low_param(&ctx, w, false, false);
     int dst = low_buffer_param(&ctx, "taps", buffer, true, false);
     ir_affine from = kb_plus(kb_plus(kb_affine(0), t, 1), c, taps);
-    ir_affine to = kb_plus(kb_plus(kb_affine(0), t, s->c), c, 1);
+    ir_affine to = kb_plus(kb_plus(kb_affine(0), t, channels), c, 1);
     int tile = kb_load(k, kb_access(src, from, 0, taps), IR_FIXED(1), IR_STEP_OF(c));
     kb_store(k, kb_access(dst, to, 0, 1), tile);
     while (k->depth) kb_end(k);
@@ -138,7 +140,7 @@ static void emit_window(low_state *low, const low_cluster *cluster, bool flip) {
     const ir_node *node = &low->graph->nodes[cluster->anchor];
     ir_type w = ir_type_of(low->graph, node->operand[1]);
     window_shape s = shape_of(node->type, w.dim[2], w.dim[3]);
-    int32_t taps_buffer = packed_taps(low, node->operand[1], &s);
+    int32_t taps_buffer = low_packed_taps(low, node->operand[1]);
     low_context ctx = low_begin(low, cluster, ir_op_get(node->op)->name);
     low_set_groups(&ctx, node->type, 4, (int[]){0, 1, 2, 3});
     low_open_samples(&ctx, 0);

@@ -70,7 +70,9 @@ static inline double *op_case_tensor(ir_type type, op_values values, uint64_t *r
     double *tensor = calloc(n, sizeof *tensor);
     if (!tensor) abort();
     for (size_t i = 0; i < n; i++) {
-        if (type.dtype == IR_I64) tensor[i] = type.rank ? (double)((i * 2 + 1) % 5) : 3;
+        size_t row = type.rank == 2 ? (size_t)type.dim[1] : 1;
+        if (type.dtype == IR_I32) tensor[i] = (double)(i % row * 2 + i / row % 2); /* tile numbers */
+        else if (type.dtype == IR_I64) tensor[i] = type.rank ? (double)((i * 2 + 1) % 5) : 3;
         else tensor[i] = op_case_value(values, random);
     }
     return tensor;

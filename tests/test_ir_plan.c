@@ -436,6 +436,8 @@ static void test_guard_and_table(void **state) {
     ir_access indirect = kb_access(x, kb_affine(0), 0, 0);
     indirect.table = t;
     indirect.table_at = here;
+    indirect.table_wrap = 4;
+    indirect.table_line = 12;
     indirect.table_scale = 3;
     ir_access out = kb_access(z, here, 0, 0);
     kb_guard(&out, kb_plus(kb_affine(0), r, 1), R - 1); /* the last one is not written */
