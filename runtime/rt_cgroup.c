@@ -61,8 +61,8 @@ static bool find_group(const char *root, const char *controller, bool unified, c
         char *controllers = strchr(line, ':');
         char *group = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!group || strlen(group + 1) >= PATH_MAX) continue;
+        *controllers++ = 0;
         *group++ = 0;
-        controllers++;
         found = unified ? strcmp(line, "0") == 0 && *controllers == 0
                         : list_has(controllers, controller);
         if (found) strcpy(path, group);
