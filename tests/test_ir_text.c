@@ -60,17 +60,50 @@ static void test_files_round_trip(void **state) {
     }
 }
 
+/* Appends the nodes of a case; its sources get names of their own. */
+static void append_case(ir_graph *to, const op_case *c) {
+    const char *op = ir_op_get(c->op)->name;
+    op_case_graph g = op_case_build(c);
+    ir_value map[IR_MAX_OPERANDS + 1];
+    for (size_t i = 0; i < g.graph->count; i++) {
+        map[i] = ir_copy_node(to, g.graph, (ir_value){(uint32_t)i}, map);
+        ir_node *node = &to->nodes[map[i].id];
+        if (!node->name) continue;
+        node->name = ir_arena_printf(to->arena, "%s.%s.%s", op, c->label, node->name);
+    }
+    ir_add_output(to, op, map[g.y.id]);
+    op_case_free(&g);
+}
+
+/* The first case of every op in one graph; CNX_UPDATE=1 rewrites the file. */
 static void test_every_op_is_in_the_file(void **state) {
     (void)state;
-    char *text = read_file("every_op.cnxir");
-    ir_graph *graph = parse(text);
-    for (int op = 0; op < IR_OP_COUNT; op++) {
-        bool found = false;
-        for (size_t i = 0; i < graph->count; i++) found |= graph->nodes[i].op == (ir_op)op;
-        if (!found) fail_msg("every_op.cnxir lacks '%s'", ir_op_get((ir_op)op)->name);
+    bool seen[IR_OP_COUNT] = {false};
+    ir_graph *graph = ir_graph_new("every-op", IR_KIND_INFER);
+    ir_set_meta(graph, "classes", "5");
+    ir_set_meta(graph, "mean", "0.485 0.456 0.406");
+    for (size_t i = 0; i < op_case_count; i++) {
+        if (seen[op_cases[i].op]) continue;
+        seen[op_cases[i].op] = true;
+        append_case(graph, &op_cases[i]);
     }
-    ir_graph_free(graph);
+    ir_text printed = {0};
+    ir_graph_print(graph, &printed);
+    if (getenv("CNX_UPDATE")) {
+        FILE *file = fopen(CNX_TEST_SOURCE_DIR "/tests/golden/ir/every_op.cnxir", "wb");
+        assert_non_null(file);
+        fputs(printed.data, file);
+        fclose(file);
+    }
+    char *text = read_file("every_op.cnxir");
+    if (strcmp(text, printed.data) != 0)
+        print_error("every_op.cnxir is not what op_cases.def says: CNX_UPDATE=1 rewrites it\n");
+    assert_string_equal(printed.data, text);
+    for (int op = 0; op < IR_OP_COUNT; op++)
+        if (!seen[op]) fail_msg("op_cases.def lacks '%s'", ir_op_get((ir_op)op)->name);
     free(text);
+    ir_text_free(&printed);
+    ir_graph_free(graph);
 }
 
 static void test_cases_round_trip(void **state) {
@@ -116,8 +149,10 @@ static void check_number(double value, const char *wanted) {
     if (wanted) assert_string_equal(text, wanted);
     ir_graph *again = parse(printed.data);
     double back = again->nodes[0].attrs.value;
-    if (isnan(value)) assert_true(isnan(back));
-    else assert_memory_equal(&back, &value, sizeof value);
+    if (isnan(value))
+        assert_true(isnan(back));
+    else
+        assert_memory_equal(&back, &value, sizeof value);
     ir_graph_free(again);
     ir_graph_free(graph);
     ir_text_free(&printed);
@@ -179,8 +214,7 @@ static const struct {
     {HEAD "%1 = geluu(%0) : f32[2,3]", 3, 6, "unknown op 'geluu'", "did you mean 'gelu'?"},
     {HEAD "%1 = gelu(%1) : f32[2,3]", 3, 11, "%1 is not defined above this line", NULL},
     {HEAD "%1 = gelu(%0, %0) : f32[2,3]", 3, 6, "gelu: takes 1 operands (x), found 2", NULL},
-    {HEAD "%1 = add(%0,%0,%0,%0,%0,%0,%0) : f32[2,3]", 3, 28, "an op has at most 6 operands",
-     NULL},
+    {HEAD "%1 = add(%0,%0,%0,%0,%0,%0,%0) : f32[2,3]", 3, 28, "an op has at most 6 operands", NULL},
     {HEAD "%1 = gelu(%0 : f32[2,3]", 3, 14, "expected ')', found ':'", NULL},
     {HEAD "%1 = gelu(%0)", 3, 14, "expected ':', found the end of the file", NULL},
     {HEAD "%1 = gelu(%0) : f32[2,4]", 3, 17,
@@ -199,8 +233,8 @@ static const struct {
     {HEAD "%1 = scale(%0) : f32[2,3]", 3, 6, "scale needs the attribute 'factor'", NULL},
     {HEAD "%1 = scale(%0) {factor=x} : f32[2,3]", 3, 24, "expected a number, found 'x'", NULL},
     {HEAD "%1 = scale(%0) {factor=1.2.3} : f32[2,3]", 3, 24, "'1.2.3' is no number", NULL},
-    {HEAD "%1 = sum(%0) {axes=[0,1,2,3,4,5,6]} : f32[]", 3, 33,
-     "a list has at most 6 numbers", NULL},
+    {HEAD "%1 = sum(%0) {axes=[0,1,2,3,4,5,6]} : f32[]", 3, 33, "a list has at most 6 numbers",
+     NULL},
     {HEAD "%1 = sum(%0) {axes=[1,0]} : f32[]", 3, 6, "sum: axes must ascend within 0..1", NULL},
     {HEAD "%1 = sum(%0) {axes=0} : f32[3]", 3, 20, "expected '[', found '0'", NULL},
     {HEAD "%1 = input \"y\" {shape=[2]} : f32[2]", 3, 17, "input has no attribute 'shape'", NULL},
@@ -212,8 +246,7 @@ static const struct {
      "the tensor is larger than 2^46 bytes", NULL},
     {HEAD "%1 = input \"y\" : f32[2;grid=0x7,kept=1]", 3, 29, "the number is outside 1..1024",
      NULL},
-    {HEAD "%1 = input \"y\" : f32[2;grid=2x7,kept=15]", 3, 38, "the number is outside 1..14",
-     NULL},
+    {HEAD "%1 = input \"y\" : f32[2;grid=2x7,kept=15]", 3, 38, "the number is outside 1..14", NULL},
     {HEAD "%1 = input \"y\" : f32[2;grid=2,kept=15]", 3, 30, "expected 'x', found ','", NULL},
     {HEAD "%1 = param \"w\" {init=random} : f32[2]", 3, 6, "param: unknown init 'random'", NULL},
 };
@@ -232,8 +265,10 @@ static void test_mistakes(void **state) {
             strncmp(m->text, mistakes[i].message, strlen(mistakes[i].message)) != 0)
             fail_msg("%s\nis at %d:%d: %s\nexpected %d:%d: %s", source.text, line, column, m->text,
                      mistakes[i].line, mistakes[i].column, mistakes[i].message);
-        if (mistakes[i].hint) assert_string_equal(m->hint ? m->hint : "", mistakes[i].hint);
-        else if (m->hint) fail_msg("%s\nhas the hint %s", source.text, m->hint);
+        if (mistakes[i].hint)
+            assert_string_equal(m->hint ? m->hint : "", mistakes[i].hint);
+        else if (m->hint)
+            fail_msg("%s\nhas the hint %s", source.text, m->hint);
         ir_diag_free(diag);
     }
 }
@@ -247,8 +282,10 @@ static void test_damaged_text(void **state) {
     for (size_t i = 0; i < length * 3; i++) {
         char *copy = strdup(text);
         assert_non_null(copy);
-        if (i < length) copy[i] = '\0';
-        else copy[i % length] = (char)(op_case_random(&random) * 255 + 1);
+        if (i < length)
+            copy[i] = '\0';
+        else
+            copy[i % length] = (char)(op_case_random(&random) * 255 + 1);
         ir_source source = {.file = "damaged.cnxir", .text = copy};
         ir_diag *diag = ir_diag_new();
         ir_graph *graph = ir_graph_parse(&source, diag);
@@ -285,7 +322,8 @@ static void test_hostile_sizes(void **state) {
         char text[512];
         snprintf(text, sizeof text,
                  "cnx graph net infer version 1\n%%0 = input \"x\" : f32[1,2,2,4]\n"
-                 "%%1 = input \"w\" : f32[4,4,1,1]\n%s\n", lines[i]);
+                 "%%1 = input \"w\" : f32[4,4,1,1]\n%s\n",
+                 lines[i]);
         ir_source source = {.file = "hostile.cnxir", .text = text};
         ir_diag *diag = ir_diag_new();
         assert_null(ir_graph_parse(&source, diag));
