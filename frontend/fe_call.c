@@ -118,6 +118,7 @@ static bool bind_block(fe_elab *e, const fe_expr *call, const fe_item *block,
         if (!given[p] && param->value) {
             value = fe_eval(e, param->value);
         } else if (!given[p]) {
+            frame->call = NULL; /* the place of the message is the call */
             fe_fail(e, call->loc, "block '%s' needs the argument '%s'", block->name, param->name);
             return false;
         }
@@ -138,13 +139,13 @@ static fe_value call_block(fe_elab *e, const fe_expr *call, const fe_item *block
         return fe_poison();
     }
     e->calls++;
-    if (bind_block(e, call, block, values, &frame)) {
-        fe_run_body(e, &block->body);
-        if (!frame.returned && !e->stopped && e->diag->errors == 0)
-            fe_fail(e, call->loc, "block '%s' ends without 'return'", block->name);
-    }
+    size_t errors = e->diag->errors;
+    bool bound = bind_block(e, call, block, values, &frame);
+    if (bound) fe_run_body(e, &block->body);
     e->frame = caller;
     e->calls--;
+    if (bound && !frame.returned && !e->stopped && e->diag->errors == errors)
+        fe_fail(e, call->loc, "block '%s' ends without 'return'", block->name);
     return frame.returned ? frame.result : fe_poison();
 }
 

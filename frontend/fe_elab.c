@@ -201,6 +201,7 @@ static void run_assert(fe_elab *e, const fe_stmt *stmt) {
     else if (message.kind != FE_POISON)
         fe_fail(e, stmt->message->loc, "the message is %s, expected a string",
                 fe_describe(e->arena, message));
+    e->stopped = true; /* what follows relies on it */
 }
 
 static void run_stmt(fe_elab *e, const fe_stmt *stmt) {

@@ -176,6 +176,7 @@ static void lex_other(lexer *l) {
     const char *start = l->at++;
     while ((unsigned char)*l->at >= 128 && c >= 128)
         l->at++;
+    if (l->diag->errors > l->errors) return; /* one message a line */
     if (c > 32 && c < 127)
         ir_error(l->diag, span(l, start, l->at), "unexpected character '%c'", c);
     else

@@ -97,7 +97,8 @@ static bool load_use(loader *l, const ir_source *user, const fe_item *item) {
     }
     ir_error(l->diag, item->loc, "cannot read '%s': %s", path, first_why);
     if (l->directories && *l->directories)
-        ir_hint(l->diag, "files are looked for beside '%s' and in %s", user->file, *l->directories);
+        ir_hint(l->diag, "files are looked for beside '%s' and among the models of cnxc",
+                user->file);
     return false;
 }
 

@@ -3,20 +3,26 @@
 
 #include <string.h>
 
-/* Whether the next token is the first of its line and starts an item of the file. */
+/* Whether the next token starts an item of the file: a word that only items begin with, where a
+ * line begins. */
 static bool at_item(const fe_parser *p) {
     const fe_token *t = &p->tokens[p->at];
     bool word = t->kind >= FE_USE && t->kind <= FE_RECIPE;
-    return word && (p->at == 0 || t[-1].kind == FE_NEWLINE) &&
-           (t[1].kind == FE_NAME || t[1].kind == FE_STRING);
+    return word && (t->loc.offset == 0 || t->loc.source->text[t->loc.offset - 1] == '\n');
 }
 
-/* Skips to the end of the line (or the `}` that ends the body), past whole { } groups. */
+/* Skips to the end of the line (or the `}` that ends the body), past whole { } groups. A line opens
+ * a body only by a `{` at its end. */
 static void recover(fe_parser *p) {
-    int braces = 0;
+    int braces = 0, before = 0; /* now, and where the line began */
     p->brackets = 0;
     for (; p->tokens[p->at].kind != FE_END && !at_item(p); p->at++) {
         fe_token_kind kind = p->tokens[p->at].kind;
+        if (kind == FE_NEWLINE) {
+            bool opens = p->at > 0 && p->tokens[p->at - 1].kind == FE_LBRACE;
+            if (!opens && braces > before) braces = before;
+            before = braces;
+        }
         if (braces == 0 && (kind == FE_NEWLINE || kind == FE_RBRACE)) return;
         if (kind == FE_LBRACE) braces++;
         if (kind == FE_RBRACE) braces--;
@@ -49,7 +55,12 @@ static bool parse_name(fe_parser *p, const char **name, ir_loc *loc, const char 
     const fe_token *t = fe_peek(p);
     *name = t->text;
     *loc = t->loc;
-    return fe_accept(p, FE_NAME) || fe_unexpected(p, what);
+    if (fe_accept(p, FE_NAME)) return true;
+    size_t errors = p->diag->errors;
+    fe_unexpected(p, what);
+    if (fe_is_keyword(t->kind) && errors < p->diag->errors)
+        ir_hint(p->diag, "'%s' is a word of the language", fe_token_text(t->kind));
+    return false;
 }
 
 /* value = [ label ] expr */

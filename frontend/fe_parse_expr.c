@@ -21,10 +21,8 @@ bool fe_unexpected(fe_parser *p, const char *what) {
     if (t->kind == FE_END || t->kind == FE_NEWLINE)
         return ir_error(p->diag, t->loc, "expected %s, found %s", what, fe_token_text(t->kind));
     int shown = t->loc.length > 30 ? 30 : (int)t->loc.length;
-    ir_error(p->diag, t->loc, "expected %s, found '%.*s%s'", what, shown,
-             t->loc.source->text + t->loc.offset, t->loc.length > 30 ? "..." : "");
-    if (fe_is_keyword(t->kind)) ir_hint(p->diag, "'%s' is a word of the language", t->text);
-    return false;
+    return ir_error(p->diag, t->loc, "expected %s, found '%.*s%s'", what, shown,
+                    t->loc.source->text + t->loc.offset, t->loc.length > 30 ? "..." : "");
 }
 
 bool fe_expect(fe_parser *p, fe_token_kind kind, const char *where) {
@@ -262,7 +260,7 @@ static size_t label_end(const fe_parser *p, size_t at) {
             return 0;
         }
         if (t[at].kind == FE_COLON) return at;
-        if (t[at].kind != FE_DOT || !t[at].joined) return 0;
+        if (t[at].kind != FE_DOT || !t[at].joined || !t[at + 1].joined) return 0;
     }
 }
 

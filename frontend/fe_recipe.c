@@ -40,17 +40,20 @@ typedef struct resolver {
     bool good;
 } resolver;
 
-static void fail(resolver *r, ir_loc loc, const char *format, ...)
+/* Records an error; whether it was recorded, so that a hint may follow. */
+static bool fail(resolver *r, ir_loc loc, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-static void fail(resolver *r, ir_loc loc, const char *format, ...) {
+static bool fail(resolver *r, ir_loc loc, const char *format, ...) {
     va_list args;
     ir_text text = {0};
+    size_t errors = r->e->diag->errors;
     va_start(args, format);
     ir_text_vprintf(&text, format, args);
     va_end(args);
     fe_fail(r->e, loc, "%s", text.data);
     ir_text_free(&text);
     r->good = false;
+    return r->e->diag->errors > errors;
 }
 
 /* ---- one field ---- */
@@ -91,6 +94,19 @@ static void set_pair(resolver *r, int field, ir_loc loc, fe_value value) {
              pair[0], pair[1]);
 }
 
+static void unknown_word(resolver *r, int field, ir_loc loc, const char *word) {
+    fe_names names = {.arena = r->e->arena};
+    ir_text expected = {0};
+    for (const char *p = fields[field].default_; *p; p += strcspn(p, " "), p += *p == ' ') {
+        fe_names_add(&names, ir_arena_strndup(r->e->arena, p, strcspn(p, " ")));
+        ir_text_printf(&expected, "%s%s", names.count > 1 ? " or " : "",
+                       names.items[names.count - 1]);
+    }
+    if (fail(r, loc, "'%s' is '%s', expected %s", fields[field].name, word, expected.data))
+        fe_suggest(r->e->diag, &names, word);
+    ir_text_free(&expected);
+}
+
 static bool set_word(resolver *r, int field, ir_loc loc, const char *word) {
     const char *words = fields[field].default_;
     for (const char *p = words; *p; p += strcspn(p, " "), p += *p == ' ') {
@@ -100,8 +116,7 @@ static bool set_word(resolver *r, int field, ir_loc loc, const char *word) {
             ir_arena_strndup(r->e->diag->arena, word, length);
         return true;
     }
-    fail(r, loc, "'%s' is '%s', expected %s%s", fields[field].name, word,
-         strchr(words, ' ') ? "one of " : "", words);
+    unknown_word(r, field, loc, word);
     return false;
 }
 
@@ -195,10 +210,10 @@ static void unknown_argument(resolver *r, const fe_expr *call, const fe_arg *arg
         fail(r, arg->loc, "%s takes no further argument", call->text);
         return;
     }
-    fail(r, arg->loc, "%s takes no argument '%s'", call->text, arg->name);
     for (int k = 0; k < FE_FIELD_COUNT; k++)
         if (in_groups(k, groups)) fe_names_add(&names, argument_name(k));
-    fe_suggest(r->e->diag, &names, arg->name);
+    if (fail(r, arg->loc, "%s takes no argument '%s'", call->text, arg->name))
+        fe_suggest(r->e->diag, &names, arg->name);
 }
 
 /* A call states all of its fields: those it does not name have their defaults, whatever a recipe
@@ -253,8 +268,8 @@ static void set_augment(resolver *r, const fe_arg *arg) {
             fail(r, item->loc, "a transform is missing; %s", expected);
         } else if (!is_transform(item->text)) {
             const char *near = ir_nearest(item->text, transforms, TRANSFORMS);
-            fail(r, item->loc, "unknown transform '%s'; %s", item->text, expected);
-            if (near) ir_hint(r->e->diag, "did you mean '%s'?", near);
+            if (fail(r, item->loc, "unknown transform '%s'; %s", item->text, expected) && near)
+                ir_hint(r->e->diag, "did you mean '%s'?", near);
         } else {
             set_transform(r, item, given);
         }
@@ -289,7 +304,7 @@ static void set_recipe_field(resolver *r, const fe_arg *arg) {
         return;
     }
     fe_names_add(&names, "augment");
-    fail(r, arg->loc, "a recipe has no field '%s'", arg->name);
+    if (!fail(r, arg->loc, "a recipe has no field '%s'", arg->name)) return;
     for (int i = 0; i < FE_FIELD_COUNT; i++)
         if (strcmp(fields[i].name, arg->name) == 0) {
             ir_hint(r->e->diag, "it is an argument of '%s'", fields[i].group);
