@@ -2,21 +2,22 @@
  *
  * In f32 programs there is nothing to insert: every computed value is f32, and the pass checks it.
  * bf16 belongs here because it must come after autodiff (gradients are derived in f32 and rounded
- * where they are stored) and before lowering (which packs, fuses and tiles by element type); it will
- * narrow activations and packed weights and leave sums, statistics, the loss and states in f32.
+ * where they are stored) and before lowering (which packs, fuses and tiles by element type); it
+ * will narrow activations and packed weights and leave sums, statistics, the loss and states in
+ * f32.
  *
  * requires     primitive ops
- * establishes  computed values are f32; sources are f32, or i64 for labels and the step
+ * establishes  values are f32, or whole numbers: i64 labels and the step, i32 tables of tiles
  * breaks       nothing
  */
 #include "pass.h"
 #include "pass_rewrite.h"
 
+/* Whole numbers are labels, the step and tables of tiles; nothing computes with them. */
 static bool allowed(const ir_node *node) {
-    if (node->type.dtype == IR_F32) return true;
-    bool whole = node->type.dtype == IR_I64;
-    bool moved = (ir_op_get(node->op)->traits & IR_MOVES) != 0;
-    return whole && (moved || ir_op_get(node->op)->kind == IR_SOURCE);
+    ir_dtype dtype = node->type.dtype;
+    if (ir_op_get(node->op)->traits & IR_POINTWISE) return dtype == IR_F32;
+    return dtype == IR_F32 || dtype == IR_I64 || dtype == IR_I32;
 }
 
 static ir_value rule(ir_graph *to, const ir_node *node, void *context) {

@@ -154,6 +154,7 @@ static inline ir_value random_move(random_graph *r) {
     ir_value x = random_pick(r, 1);
     ir_type type = random_type(r, x), to = type;
     ir_attrs attrs = {0};
+    if (type.sparsity.kept) return x;
     int a = (int)random_below(r, (uint64_t)type.rank), b;
     switch (random_below(r, 4)) {
     case 0: /* swap two dimensions */
@@ -231,9 +232,37 @@ static inline ir_value random_convolution(random_graph *r) {
                        random_vector(out), &attrs);
 }
 
+/* Half the tiles of an image, and windows on them; or the image that tiles come from. */
+static inline ir_value random_tiles(random_graph *r) {
+    ir_graph *g = r->graph;
+    ir_value x = random_pick(r, 4), table;
+    ir_type type = random_type(r, x);
+    if (type.sparsity.kept && random_coin(r)) {
+        int64_t k = random_coin(r) ? 3 : 1, c = type.dim[4];
+        ir_value w = random_param(r, ir_type_make(IR_F32, 4, (int64_t[]){c, 1, k, 3}));
+        table = ir_sparse_table(g, x);
+        return ir_build(g, IR_OP_sparse_window, (ir_value[]){x, w, table}, 3, NULL, NULL);
+    }
+    ir_attrs grid = {.grid = IR_INTS(2, 2)};
+    if (type.sparsity.kept) {
+        table = ir_sparse_table(g, x);
+        return ir_build(g, IR_OP_scatter_tiles, (ir_value[]){x, table}, 2, &grid, NULL);
+    }
+    if (type.rank != 4 || type.dim[0] != RANDOM_BATCH || type.dim[1] != type.dim[2] ||
+        type.dim[1] % 2)
+        return x;
+    ir_value draw = ir_constant(g, ir_type_make(IR_F32, 2, (int64_t[]){RANDOM_BATCH, 4}), -1);
+    ir_value count = ir_build(g, IR_OP_step, NULL, 0, NULL, NULL);
+    ir_attrs mask = {.kept = 2, .stream = ++r->streams}, list = {.kept = 2};
+    table = ir_build(g, IR_OP_random_mask, (ir_value[]){draw, count}, 2, &mask, NULL);
+    table = ir_build(g, IR_OP_kept_tiles, &table, 1, &list, NULL);
+    grid.tile = type.dim[1] / 2;
+    return ir_build(g, IR_OP_gather_tiles, (ir_value[]){x, table}, 2, &grid, NULL);
+}
+
 static inline void random_step(random_graph *r) {
     ir_value y;
-    switch (random_below(r, 8)) {
+    switch (random_below(r, 9)) {
     case 0:
     case 1: y = random_unary(r); break;
     case 2:
@@ -241,6 +270,7 @@ static inline void random_step(random_graph *r) {
     case 4: y = random_sum(r); break;
     case 5: y = random_move(r); break;
     case 6: y = random_layer(r); break;
+    case 7: y = random_tiles(r); break;
     default: y = random_convolution(r); break;
     }
     if (ir_type_elements(random_type(r, y)) < 1000) random_keep_value(r, y);
