@@ -132,11 +132,13 @@ LLVMValueRef cg_math_gelu_tanh_slope(const cg_module *m, LLVMValueRef x) {
     return cg_fma(m, cg_mul(m, y, rest), du, s);
 }
 
-LLVMValueRef cg_math_one_minus_pow(const cg_module *m, LLVMValueRef base, LLVMValueRef exponent) {
-    LLVMValueRef args[2] = {LLVMBuildFPExt(m->builder, base, m->f64, ""),
-                            LLVMBuildFPExt(m->builder, exponent, m->f64, "")};
+LLVMValueRef cg_math_one_minus_pow(const cg_module *m, LLVMValueRef a, LLVMValueRef exponent) {
+    LLVMValueRef one = LLVMConstReal(m->f64, 1);
+    LLVMValueRef base = LLVMBuildFSub(m->builder, one, LLVMBuildFPExt(m->builder, a, m->f64, ""),
+                                      "");
+    LLVMValueRef args[2] = {base, LLVMBuildFPExt(m->builder, exponent, m->f64, "")};
     LLVMValueRef power = cg_intrinsic(m, "llvm.pow", args, 2);
-    LLVMValueRef rest = LLVMBuildFSub(m->builder, LLVMConstReal(m->f64, 1), power, "");
+    LLVMValueRef rest = LLVMBuildFSub(m->builder, one, power, "");
     return LLVMBuildFPTrunc(m->builder, rest, m->f32, "");
 }
 

@@ -11,8 +11,8 @@ LLVMValueRef cg_math_gelu(const cg_module *m, LLVMValueRef x);
 LLVMValueRef cg_math_gelu_slope(const cg_module *m, LLVMValueRef x);
 LLVMValueRef cg_math_gelu_tanh(const cg_module *m, LLVMValueRef x);
 LLVMValueRef cg_math_gelu_tanh_slope(const cg_module *m, LLVMValueRef x);
-/* 1 - base^exponent in double through libm's pow; scalars. */
-LLVMValueRef cg_math_one_minus_pow(const cg_module *m, LLVMValueRef base, LLVMValueRef exponent);
+/* 1 - (1 - a)^exponent in double through libm's pow; scalars. */
+LLVMValueRef cg_math_one_minus_pow(const cg_module *m, LLVMValueRef a, LLVMValueRef exponent);
 /* First word of Philox4x32-10 as a fraction in [0,1); counter words are i32 scalars. */
 LLVMValueRef cg_math_philox(const cg_module *m, const LLVMValueRef counter[4],
                             const LLVMValueRef key[2]);

@@ -209,7 +209,7 @@ static double map_element(ir_tile_op op, double a, double b, double c) {
     case IR_TILE_less: return a < b;
     case IR_TILE_equal: return a == b;
     case IR_TILE_select: return a != 0 ? b : c;
-    case IR_TILE_one_minus_pow: return -expm1(b * log(a));
+    case IR_TILE_one_minus_pow: return -expm1(b * log1p(-a));
     default: IR_BUG("%s is not elementwise", ir_tile_get(op)->name);
     }
 }

@@ -82,7 +82,7 @@ void low_prelude(low_context *ctx) {
         double beta[2] = {node->attrs.beta1, node->attrs.beta2};
         for (int c = 0; c < 2; c++)
             ctx->correction[c] =
-                map2(ctx, IR_TILE_one_minus_pow, number(ctx, beta[c]), step);
+                map2(ctx, IR_TILE_one_minus_pow, number(ctx, 1 - beta[c]), step);
     }
 }
 
