@@ -96,7 +96,7 @@ static bool load_use(loader *l, const ir_source *user, const fe_item *item) {
         if (!why) return false;
     }
     ir_error(l->diag, item->loc, "cannot read '%s': %s", path, first_why);
-    if (l->directories && *l->directories)
+    if (*item->name != '/')
         ir_hint(l->diag, "files are looked for beside '%s' and among the models of cnxc",
                 user->file);
     return false;
