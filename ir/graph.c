@@ -179,7 +179,7 @@ ir_value ir_constant(ir_graph *graph, ir_type type, double value) {
 
 ir_value ir_sum_to(ir_graph *graph, ir_value value, ir_type type) {
     ir_type from = ir_type_of(graph, value);
-    if (ir_type_same_shape(from, type)) return value;
+    if (ir_type_same_shape(from, type)) return ir_reshape(graph, value, type);
     ir_ints axes = {0};
     for (int d = 0; d < from.rank; d++) {
         int own = d - (from.rank - type.rank);

@@ -280,18 +280,23 @@ static ir_ints all_axes(ir_type type) {
 
 OP_SHAPE(global_avg_pool) {
     ir_type x = args->type[0];
-    if (x.rank != 4)
-        return ir_shape_error(args, "input is %s, expected (N,H,W,C)", op_shape(x).text);
-    *out = ir_type_make(IR_F32, 2, (int64_t[]){x.dim[0], x.dim[3]});
+    if (x.rank < 3)
+        return ir_shape_error(args, "input is %s, expected (N,H,W,C) or tile-sparse",
+                              op_shape(x).text);
+    *out = ir_type_make(IR_F32, 2, (int64_t[]){x.dim[0], x.dim[x.rank - 1]});
     return true;
 }
 OP_EVAL(global_avg_pool) {
     ir_type x = args->type[0];
-    int64_t sites = x.dim[1] * x.dim[2], c = x.dim[3];
+    int64_t sites = op_span(x, 1, x.rank - 1), c = x.dim[x.rank - 1];
     for (int64_t i = 0, n = ir_type_elements(x); i < n; i++)
         args->out[i / (sites * c) * c + i % c] += args->in[0][i] / (double)sites;
 }
-OP_EXPAND(global_avg_pool) { return mean_of(graph, IN(0), IR_INTS(1, 2), false); }
+OP_EXPAND(global_avg_pool) {
+    ir_ints sites = {.count = ir_type_of(graph, IN(0)).rank - 2};
+    for (int i = 0; i < sites.count; i++) sites.item[i] = i + 1;
+    return mean_of(graph, IN(0), sites, false);
+}
 
 OP_SHAPE(mean) {
     ir_shape_args as_sum = *args;

@@ -25,6 +25,8 @@ static bool sum_shape(const ir_shape_args *args, ir_type *out) {
         if (!has_axis(axes, d)) out->dim[out->rank++] = x.dim[d];
         else if (args->attrs->keep) out->dim[out->rank++] = 1;
     }
+    bool within_sites = axes->count == 1 && axes->item[0] == x.rank - 1 && args->attrs->keep;
+    if (within_sites) out->sparsity = x.sparsity;
     return true;
 }
 
@@ -51,10 +53,11 @@ OP_GRAD(sum) {
     ir_type x = ir_type_of(graph, OPERAND(0)), kept = x;
     const ir_ints *axes = &ir_at(graph, y)->attrs.axes;
     for (int i = 0; i < axes->count; i++) kept.dim[axes->item[i]] = 1;
+    if (axes->count != 1 || axes->item[0] != x.rank - 1) kept.sparsity = (ir_sparsity){0};
     ir_value back = ir_reshape(graph, dy, kept);
     ir_attrs attrs = {.set = IR_SET(shape), .shape = {.count = x.rank}};
     for (int d = 0; d < x.rank; d++) attrs.shape.item[d] = x.dim[d];
-    dx[0] = ir_build(graph, IR_OP_broadcast, &back, 1, &attrs, NULL);
+    dx[0] = ir_reshape(graph, ir_build(graph, IR_OP_broadcast, &back, 1, &attrs, NULL), x);
 }
 
 /* ---- rows ---- */

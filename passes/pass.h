@@ -39,6 +39,7 @@ typedef struct pass_options {
     void *dump_context;            /* first argument of dump */
     FILE *dump_file;               /* where dumps go without a callback; NULL: stderr */
     FILE *time_file;               /* table of times; NULL: none */
+    bool densify;                  /* compile tile-sparse graphs in their masked-dense form */
     bool no_verify;                /* no verifier between passes; a Debug build verifies anyway */
 } pass_options;
 
@@ -51,7 +52,7 @@ typedef struct pass_context {
 /* Runs the pipeline of in->kind. `in` stays the caller's. NULL after an error. */
 ir_graph *pass_run(const ir_graph *in, const pass_options *options, ir_diag *diag);
 
-typedef enum pass_when { PASS_ALL, PASS_GRADS, PASS_TRAIN } pass_when;
+typedef enum pass_when { PASS_ASKED, PASS_ALL, PASS_GRADS, PASS_TRAIN } pass_when;
 typedef enum pass_need { PASS_REQUIRED, PASS_OPTIONAL } pass_need;
 
 typedef struct pass_info {

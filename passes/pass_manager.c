@@ -4,57 +4,38 @@
 #include <string.h>
 #include <time.h>
 
-#define PIPELINE(step)                                                                             \
-    step(ALL, expand, "gradients and tiles exist for primitive ops only")                          \
-        step(ALL, fold, "what is known now need not be differentiated") step(                      \
-            ALL, affine, "scales in weights before autodiff: their gradients are in weights, too") \
-            step(ALL, simplify, "fewer moves and broadcasts to differentiate") step(               \
-                ALL, fold,                                                                         \
-                "simplify moved factors together") step(ALL, cse,                                  \
-                                                        "a value read twice gets one gradient, "   \
-                                                        "not two that are added")                  \
-                step(ALL, dce, "a pass that follows sees only what matters") step(                 \
-                    GRADS, autodiff,                                                               \
-                    "the backward nodes, while the forward ones still stand one by one")           \
-                    step(TRAIN, optimizer, "the update reads gradients before they are rewritten") \
-                        step(GRADS, fold,                                                          \
-                             "the gradient of the loss by itself is a constant; so is what it "    \
-                             "scales") step(GRADS, simplify,                                       \
-                                            "gradients of sums are broadcasts, and factors sit "   \
-                                            "on large tensors")                                    \
-                            step(                                                                  \
-                                GRADS, products,                                                   \
-                                "what broadcasts and factors are left stand in front of products") \
-                                step(GRADS, simplify,                                              \
-                                     "behind the products they go on to pointwise ops and sums")   \
-                                    step(GRADS, fold, "simplify moved factors together") step(     \
-                                        GRADS, cse,                                                \
-                                        "gradient rules recompute what the forward pass has")      \
-                                        step(GRADS, dce, "gradients of what is no parameter")      \
-                                            step(ALL, split_reduce,                                \
-                                                 "kernels work sample by sample; after simplify, " \
-                                                 "which merges sums")                              \
-                                                step(ALL, cse,                                     \
-                                                     "sums within a sample that several sums "     \
-                                                     "over the batch share")                       \
-                                                    step(ALL, dce,                                 \
-                                                         "lowering makes a kernel of whatever is " \
-                                                         "left")                                   \
-                                                        step(ALL, precision,                       \
-                                                             "after gradients are derived in "     \
-                                                             "f32, before lowering chooses tiles")
-
 typedef struct pipeline_step {
     pass_when when;
     const char *pass;
     const char *reason;
 } pipeline_step;
 
+/* clang-format off */
 static const pipeline_step pipeline[] = {
-#define STEP(when, pass, reason) {PASS_##when, #pass, reason},
-    PIPELINE(STEP)
-#undef STEP
+    {PASS_ASKED, "densify",      "before anything else: all that follows sees a dense graph"},
+    {PASS_ALL,   "expand",       "gradients and tiles exist for primitive ops only"},
+    {PASS_ALL,   "live_sites",   "before autodiff: the backward pass then works on the same sites"},
+    {PASS_ALL,   "fold",         "what is known now need not be differentiated"},
+    {PASS_ALL,   "affine",       "scales in weights before autodiff: so are their gradients"},
+    {PASS_ALL,   "simplify",     "fewer moves and broadcasts to differentiate"},
+    {PASS_ALL,   "fold",         "simplify moved factors together"},
+    {PASS_ALL,   "cse",          "a value read twice gets one gradient, not two that are added"},
+    {PASS_ALL,   "dce",          "a pass that follows sees only what matters"},
+    {PASS_GRADS, "autodiff",     "while the forward nodes still stand one by one"},
+    {PASS_TRAIN, "optimizer",    "the update reads gradients before they are rewritten"},
+    {PASS_GRADS, "fold",         "the gradient of the loss by itself is a constant"},
+    {PASS_GRADS, "simplify",     "gradients of sums are broadcasts, factors sit on large tensors"},
+    {PASS_GRADS, "products",     "what broadcasts and factors are left stand before products"},
+    {PASS_GRADS, "simplify",     "behind the products they go on to pointwise ops and sums"},
+    {PASS_GRADS, "fold",         "simplify moved factors together"},
+    {PASS_GRADS, "cse",          "gradient rules recompute what the forward pass has"},
+    {PASS_GRADS, "dce",          "gradients of what is no parameter"},
+    {PASS_ALL,   "split_reduce", "kernels work sample by sample; after simplify, which merges sums"},
+    {PASS_ALL,   "cse",          "sums within a sample that several sums over the batch share"},
+    {PASS_ALL,   "dce",          "lowering makes a kernel of whatever is left"},
+    {PASS_ALL,   "precision",    "after gradients are derived in f32, before tiles are chosen"},
 };
+/* clang-format on */
 enum { STEPS = sizeof pipeline / sizeof *pipeline };
 
 static const pass_info table[] = {
@@ -84,8 +65,9 @@ const pass_info *pass_find(const char *name) {
     return NULL;
 }
 
-static bool runs_in(pass_when when, ir_kind kind) {
+static bool runs_in(pass_when when, ir_kind kind, const pass_options *options) {
     switch (when) {
+    case PASS_ASKED: return options && options->densify;
     case PASS_ALL: return true;
     case PASS_GRADS: return kind != IR_KIND_INFER;
     case PASS_TRAIN: return kind == IR_KIND_TRAIN;
@@ -95,7 +77,7 @@ static bool runs_in(pass_when when, ir_kind kind) {
 
 void pass_print_pipeline(ir_kind kind, ir_text *out) {
     for (size_t i = 0; i < STEPS; i++)
-        if (runs_in(pipeline[i].when, kind))
+        if (runs_in(pipeline[i].when, kind, NULL))
             ir_text_printf(out, "%-13s%s\n", pipeline[i].pass, pipeline[i].reason);
 }
 
@@ -158,7 +140,8 @@ static bool check_run(const char *what, const char *text, ir_kind kind, const pa
         return ir_error(diag, (ir_loc){0}, "%s: pass '%s' is disabled", what, name.pass->name);
     int runs = 0;
     for (size_t i = 0; i < STEPS; i++)
-        runs += runs_in(pipeline[i].when, kind) && strcmp(pipeline[i].pass, name.pass->name) == 0;
+        runs += runs_in(pipeline[i].when, kind, options) &&
+                strcmp(pipeline[i].pass, name.pass->name) == 0;
     if (runs == 0 || name.run > runs)
         return ir_error(diag, (ir_loc){0}, "%s %s: pass '%s' runs %d times in a program of kind %s",
                         what, text, name.pass->name, runs, kinds[kind]);
@@ -270,7 +253,7 @@ ir_graph *pass_run(const ir_graph *in, const pass_options *options, ir_diag *dia
     if (options->time_file) fprintf(options->time_file, "        ms   before    after  pass\n");
     for (size_t i = 0; i < STEPS; i++) {
         const pass_info *pass = pass_find(pipeline[i].pass);
-        if (!runs_in(pipeline[i].when, in->kind) || is_disabled(options, pass->name)) continue;
+        if (!runs_in(pipeline[i].when, in->kind, options) || is_disabled(options, pass->name)) continue;
         int run = ++s.runs[pass - table];
         if (!run_step(&s, in, pass, run)) return NULL;
         if (stops_after(options, pass->name, run)) break;
