@@ -20,9 +20,9 @@ void rt_image_free(rt_image *image);
 /* PNG (8-bit grey or RGB), written whole or not at all. */
 bool rt_image_write_png(const char *path, const rt_image *image, rt_error *error);
 
-/* Bicubic (a = -0.5) with antialiasing, as PIL's resize does it: two passes, coefficients in 22-bit
- * fixed point, each pass rounded to 8 bits. `box` is the part of the source that is used, in
- * pixels. */
+/* Bicubic (a = -0.5) with antialiasing, as resize of PIL (Pillow 13) does it: two passes,
+ * coefficients in 22-bit fixed point, each pass rounded to 8 bits. `box` is the part of the source
+ * that is used, in pixels. */
 typedef struct rt_box {
     double left, top, right, bottom;
 } rt_box;

@@ -21,7 +21,6 @@ static void *bounded_realloc(void *block, size_t size) {
 #define STBI_MALLOC(size) bounded_malloc(size)
 #define STBI_REALLOC(block, size) bounded_realloc(block, size)
 #define STBI_FREE(block) free(block)
-#define STBI_MAX_DIMENSIONS RT_MAX_IMAGE_SIDE
 #define STBI_ONLY_PNG
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_BMP
