@@ -23,8 +23,11 @@ static bool type_error(ir_diag *diag, const ir_node *node, ir_type inferred) {
 static bool check_node(const ir_graph *graph, size_t id, ir_diag *diag) {
     const ir_node *node = &graph->nodes[id];
     const char *name = ir_op_get(node->op)->name;
-    ir_shape_args args = {.diag = diag, .loc = node->loc, .op = node->op,
-                          .count = node->operand_count, .attrs = &node->attrs};
+    ir_shape_args args = {.diag = diag,
+                          .loc = node->loc,
+                          .op = node->op,
+                          .count = node->operand_count,
+                          .attrs = &node->attrs};
     int least, most;
     ir_op_arity(node->op, &least, &most);
     if (node->operand_count < least || node->operand_count > most)
@@ -71,9 +74,13 @@ static bool check_sources(const ir_graph *graph, ir_diag *diag) {
     size_t count = 0;
     for (size_t i = 0; i < graph->count; i++) {
         const ir_node *node = &graph->nodes[i];
-        if (!sized_source(node->op) || node->op == IR_OP_constant) continue;
-        if (!node->name || !*node->name)
-            return ir_error(diag, node->loc, "%s without a name", ir_op_get(node->op)->name);
+        const char *op = ir_op_get(node->op)->name;
+        if (!sized_source(node->op)) continue;
+        if (node->op != IR_OP_input && node->type.dtype != IR_F32)
+            return ir_error(diag, node->loc, "%s is %s, expected f32", op,
+                            ir_dtype_name(node->type.dtype));
+        if (node->op == IR_OP_constant) continue;
+        if (!node->name || !*node->name) return ir_error(diag, node->loc, "%s without a name", op);
         count++;
     }
     entry *entries = ir_arena_alloc(diag->arena, (count + 1) * sizeof *entries);
@@ -125,9 +132,10 @@ static bool check_updates(const ir_graph *graph, ir_diag *diag) {
 bool ir_verify(const ir_graph *graph, ir_diag *diag) {
     ir_diag *own = diag ? diag : ir_diag_new();
     bool good = true;
-    for (size_t i = 0; i < graph->count; i++) good = check_node(graph, i, own) && good;
-    good = good && check_sources(graph, own) && check_outputs(graph, own) &&
-           check_updates(graph, own);
+    for (size_t i = 0; i < graph->count; i++)
+        good = check_node(graph, i, own) && good;
+    good =
+        good && check_sources(graph, own) && check_outputs(graph, own) && check_updates(graph, own);
     if (!diag) ir_diag_free(own);
     return good;
 }
@@ -142,8 +150,7 @@ static int64_t macs_of(const ir_graph *graph, const ir_node *node) {
     case IR_OP_matmul_nt_scaled: return out * b.dim[1];
     case IR_OP_conv2d:
     case IR_OP_depthwise_conv: return out * b.dim[1] * b.dim[2] * b.dim[3];
-    case IR_OP_matmul_nn:
-        return ir_type_elements(a) * b.dim[1];
+    case IR_OP_matmul_nn: return ir_type_elements(a) * b.dim[1];
     case IR_OP_matmul_tn: return ir_type_elements(a) * node->type.dim[1];
     case IR_OP_window:
     case IR_OP_window_dx: return out * b.dim[2] * b.dim[3];

@@ -51,6 +51,9 @@ typedef struct pass_context {
 
 /* Runs the pipeline of in->kind. `in` stays the caller's. NULL after an error. */
 ir_graph *pass_run(const ir_graph *in, const pass_options *options, ir_diag *diag);
+/* What lowering needs of a graph that went through no pipeline, such as one read from a .cnxir file:
+ * composite ops are expanded, element types checked. `in` stays the caller's. NULL after an error. */
+ir_graph *pass_prepare(const ir_graph *in, ir_diag *diag);
 
 typedef enum pass_when { PASS_ASKED, PASS_ALL, PASS_GRADS, PASS_TRAIN } pass_when;
 typedef enum pass_need { PASS_REQUIRED, PASS_OPTIONAL } pass_need;

@@ -263,3 +263,12 @@ ir_graph *pass_run(const ir_graph *in, const pass_options *options, ir_diag *dia
                 s.graph->count);
     return s.graph;
 }
+
+ir_graph *pass_prepare(const ir_graph *in, ir_diag *diag) {
+    const pass_options options = {.optimizer = pass_optimizer_defaults()};
+    const pass_context context = {.options = &options, .diag = diag};
+    ir_graph *expanded = pass_expand(in, &context);
+    ir_graph *ready = pass_precision(expanded, &context);
+    ir_graph_free(expanded);
+    return ready;
+}

@@ -382,6 +382,44 @@ static void test_wrong_names(void **state) {
                   "dump after: pass 'cse' is disabled", NULL);
 }
 
+/* What a file may hold and lowering may not see is taken apart or reported with its place. */
+static void test_prepare(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"%0 = input \"x\" : bf16[2]\noutput \"y\" = %0\n",
+         "the output of input 'x' is bf16, expected f32"},
+        {"%0 = input \"x\" : i64[2]\n%1 = permute \"p\" (%0) {order=[0]} : i64[2]\n"
+         "%2 = one_hot(%1) {classes=3} : f32[2,3]\noutput \"y\" = %2\n",
+         "the value of permute 'p' is i64, expected f32"},
+        {"%0 = input \"x\" : f32[2,3]\n%1 = input \"label\" : i64[2,1]\n"
+         "%2 = reshape(%1) {shape=[2]} : i64[2]\n"
+         "%3 = cross_entropy(%0, %2) : f32[]\noutput \"y\" = %3\n",
+         NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "cnx graph file infer version 1\n%s", cases[i].text);
+        ir_source source;
+        ir_graph *graph = parse("file.cnxir", text, &source);
+        ir_diag *diag = ir_diag_new();
+        ir_graph *ready = pass_prepare(graph, diag);
+        if (cases[i].message) {
+            assert_null(ready);
+            assert_string_equal(diag->messages[0].text, cases[i].message);
+            assert_non_null(diag->messages[0].loc.source);
+        } else {
+            assert_int_equal(diag->errors, 0);
+            for (size_t n = 0; n < ready->count; n++)
+                assert_int_not_equal(ir_op_get(ready->nodes[n].op)->kind, IR_COMPOSITE);
+        }
+        ir_diag_free(diag);
+        ir_graph_free(ready);
+        ir_graph_free(graph);
+    }
+}
+
 static char *printed(pass_options options, bool times) {
     random_graph r = random_graph_new(5, IR_KIND_TRAIN);
     char *text = NULL;
@@ -442,6 +480,7 @@ int main(void) {
         cmocka_unit_test(test_pipeline_is_idempotent_and_deterministic),
         cmocka_unit_test(test_dumps_and_stops),
         cmocka_unit_test(test_wrong_names),
+        cmocka_unit_test(test_prepare),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_interface_stays),
     };

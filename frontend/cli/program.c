@@ -30,8 +30,18 @@ static void log_time(cli *c, const char *stage, double seconds) {
     if (c->options->time_passes) fprintf(stderr, "%10.3f ms  %s\n", 1e3 * seconds, stage);
 }
 
+/* A .cnxir file may hold what no pass leaves behind. */
+static int prepare_graph(cli *c, cli_program *p) {
+    ir_graph *ready = pass_prepare(p->graph, c->diag);
+    if (!ready) return cli_fail_diag(c);
+    ir_graph_free(p->graph);
+    p->graph = ready;
+    return CLI_DONE;
+}
+
 int cli_program_plan(cli *c, cli_program *p) {
     int code = find_machine(c, p);
+    if (code == CLI_DONE && p->from_graph) code = prepare_graph(c, p);
     if (code != CLI_DONE) return code;
     p->threads = cli_given(c->options, CLI_OPTION_threads) ? c->options->threads : rt_cores();
     pass_lower_options options = {.machine = &p->target->facts,
