@@ -169,15 +169,14 @@ static void put_io(const header *h, bool outputs) {
         const ir_buffer *b = cg_program_io(h->plan, i);
         bool output = b->class == IR_BUFFER_OUTPUT;
         if (output != outputs) continue;
-        ir_text_printf(h->out, ", %s%s *%s", output ? "" : "const ", c_type(b->dtype),
+        ir_text_printf(h->out, ",\n    %s%s *%s", output ? "" : "const ", c_type(b->dtype),
                        c_name(h, b->name));
     }
 }
 
 static void put_init(const header *h) {
-    put(h, "\n/* Prepares a state. `weights` are @_WEIGHTS_SIZE bytes of f32, in the order of the "
-           "table");
-    if (h->options->weights) put(h, ";\n * NULL takes the weights in the object");
+    put(h, "\n/* Prepares a state. `weights`: @_WEIGHTS_SIZE bytes of f32 in the order of the\n * table");
+    if (h->options->weights) put(h, "; NULL takes the weights in the object");
     put(h, ". */\nint32_t $_init(void *state, const float *weights);\n");
 }
 
@@ -191,16 +190,15 @@ static void put_run(const header *h) {
     if (scalars)
         put(h, " *   step       from 1, one more with every step\n"
                " *   seed       key of all random numbers\n");
-    put(h, train ? " */\nint32_t $_step(void *state, void *workspace"
-                 : " */\nint32_t $_run(const void *state, void *workspace");
+    put(h, train ? " */\nint32_t $_step(\n    void *state, void *workspace"
+                 : " */\nint32_t $_run(\n    const void *state, void *workspace");
     put_io(h, false);
-    if (train) put(h, ", float lr");
+    if (train) put(h, ",\n    float lr");
     if (scalars) put(h, ", uint64_t step, uint64_t seed");
     put_io(h, true);
-    put(h, ", const $_threads *threads);\n");
+    put(h, ",\n    const $_threads *threads);\n");
     if (h->plan->kind == IR_KIND_INFER) return;
-    put(h, "\n/* Copies the parameters out of a state: @_WEIGHTS_SIZE bytes, as $_init takes them. "
-           "*/\nint32_t $_export(const void *state, float *weights);\n");
+    put(h, "\n/* Copies the parameters out of a state, in the order in which $_init takes them. */\nint32_t $_export(const void *state, float *weights);\n");
 }
 
 static void put_openmp(const header *h) {

@@ -67,18 +67,19 @@ static int build(cli_training *t, cli_program *p) {
 /* --- data --- */
 
 static int open_data(cli_training *t) {
-    rt_error error = {0};
+    rt_error error;
     cli *c = t->c;
     t->data = rt_data_open(c->options->data, RT_TRAIN, &error);
     if (!t->data) return cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
     int code = cli_facts_check_classes(c, &t->facts, t->data);
     if (code != CLI_DONE) return code;
     t->facts.class_names = rt_data_class_names(t->data);
-    t->test_data = rt_data_open(c->options->data, RT_TEST, &error);
-    if (!t->test_data) {
-        cli_note(c, "no test after an epoch: %s", error.text);
+    if (!rt_data_has(c->options->data, RT_TEST)) {
+        cli_note(c, "'%s' has no test part: epochs are not tested", c->options->data);
         return CLI_DONE;
     }
+    t->test_data = rt_data_open(c->options->data, RT_TEST, &error);
+    if (!t->test_data) return cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
     return cli_facts_check_classes(c, &t->facts, t->test_data);
 }
 

@@ -1,0 +1,212 @@
+/* Tests that run cnxc itself: a scratch directory, commands in it, files for them to read.
+ *
+ *     cli_case t = cli_case_new();
+ *     cli_case_model(&t);                              net.cnx, a network of three classes
+ *     assert_int_equal(cli_case_run(&t, "inspect net.cnx"), 0);
+ *     assert_non_null(strstr(t.out, "parameters"));    what it wrote to stdout; t.err likewise
+ *     cli_case_free(&t);
+ */
+#ifndef CLI_CASE_H
+#define CLI_CASE_H
+
+#include "rt_random.h"
+#include "rt_safetensors.h"
+
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { CLI_CASE_SIDE = 12, CLI_CASE_CLASSES = 3 };
+
+typedef struct cli_case {
+    char directory[128];
+    char *out, *err; /* of the last command */
+} cli_case;
+
+static inline const char *cli_case_path(const cli_case *t, const char *name) {
+    static char paths[4][512]; /* so that a call may take a few of them */
+    static int next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", t->directory, name);
+    return path;
+}
+
+/* A whole file, NUL-terminated; NULL if it is not there. */
+static inline char *cli_case_read(const cli_case *t, const char *name, size_t *size) {
+    FILE *file = fopen(cli_case_path(t, name), "rb");
+    if (!file) return NULL;
+    char *data = NULL;
+    size_t used = 0, got;
+    do {
+        data = realloc(data, used + 65537);
+        assert_non_null(data);
+        got = fread(data + used, 1, 65536, file);
+        used += got;
+    } while (got > 0);
+    fclose(file);
+    data[used] = 0;
+    if (size) *size = used;
+    return data;
+}
+
+static inline void cli_case_write(const cli_case *t, const char *name, const void *data,
+                                  size_t size) {
+    FILE *file = fopen(cli_case_path(t, name), "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(data, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+}
+
+static inline cli_case cli_case_new(void) {
+    cli_case t = {0};
+    const char *base = getenv("TMPDIR");
+    snprintf(t.directory, sizeof t.directory, "%s/cnx_cli.XXXXXX", base ? base : "/tmp");
+    assert_non_null(mkdtemp(t.directory));
+    return t;
+}
+
+static inline int cli_case_remove(const char *path, const struct stat *s, int kind,
+                                  struct FTW *walk) {
+    (void)s, (void)kind, (void)walk;
+    return remove(path);
+}
+
+static inline void cli_case_free(cli_case *t) {
+    nftw(t->directory, cli_case_remove, 16, FTW_DEPTH | FTW_PHYS);
+    free(t->out);
+    free(t->err);
+}
+
+/* Starts a shell command in the directory as a process group of its own. */
+static inline pid_t cli_case_start(const cli_case *t, const char *command) {
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child > 0) return child;
+    setpgid(0, 0);
+    if (chdir(t->directory) != 0 || !freopen("stdout.txt", "w", stdout) ||
+        !freopen("stderr.txt", "w", stderr) || !freopen("/dev/null", "r", stdin))
+        _exit(126);
+    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    _exit(127);
+}
+
+/* The exit status; 1000 + the signal that ended it. */
+static inline int cli_case_wait(cli_case *t, pid_t child) {
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    free(t->out);
+    free(t->err);
+    t->out = cli_case_read(t, "stdout.txt", NULL);
+    t->err = cli_case_read(t, "stderr.txt", NULL);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+static inline int cli_case_shell(cli_case *t, const char *command) {
+    return cli_case_wait(t, cli_case_start(t, command));
+}
+
+/* cnxc with these arguments; exec keeps the process a single one, so that signals reach it. */
+static inline pid_t cli_case_start_cnxc(const cli_case *t, const char *arguments) {
+    char command[2048];
+    snprintf(command, sizeof command, "exec '%s' %s", CNX_TEST_CNXC, arguments);
+    return cli_case_start(t, command);
+}
+
+static inline int cli_case_run(cli_case *t, const char *arguments) {
+    return cli_case_wait(t, cli_case_start_cnxc(t, arguments));
+}
+
+/* Runs cnxc and fails the test unless it ends with `status` and its stderr holds `part`. */
+static inline void cli_case_expect(cli_case *t, const char *arguments, int status,
+                                   const char *part) {
+    int found = cli_case_run(t, arguments);
+    if (found != status || (part && !strstr(t->err, part)))
+        print_error("cnxc %s: exit %d, expected %d and '%s'; stderr:\n%s\n", arguments, found,
+                    status, part ? part : "", t->err);
+    assert_int_equal(found, status);
+    assert_true(!part || strstr(t->err, part));
+}
+
+/* --- a network and images for it --- */
+
+static inline void cli_case_model(const cli_case *t) {
+    static const char text[] =
+        "param classes = 3\nparam mean = [0.3]\nparam std = [0.25]\nparam width = 8\nparam gain = 1.0\n"
+        "block B(x, dim, drop) {\n"
+        "    y = conv_dw: depthwise_conv(x, kernel = 3)\n    y = norm: layer_norm(y)\n"
+        "    y = fc1: linear(y, 2 * dim)\n    y = gelu(y)\n    y = grn: grn(y)\n"
+        "    y = fc2: linear(y, dim, conv = true)\n    return x + drop_path(y, drop)\n}\n"
+        "model net {\n    input image: f32[batch, 1, 12, 12]\n"
+        "    meta mean = mean\n    meta std = std\n    meta crop_pct = 1.0\n"
+        "    y = permute(image, [0, 2, 3, 1])\n"
+        "    y = stem: conv2d(y, width, kernel = 2, stride = 2)\n"
+        "    y = blocks.0: B(y, width, 0.2)\n    y = blocks.1: B(y, width, 0.0)\n"
+        "    y = gain * global_avg_pool(y)\n    output logits = head: linear(y, classes)\n"
+        "    if training {\n        input label: i64[batch]\n"
+        "        output loss = cross_entropy(logits, label, smoothing = label_smoothing)\n    }\n}\n"
+        "recipe default {\n    optimizer = adamw(lr = 0.01)\n    schedule = cosine(warmup_epochs = "
+        "0.5)\n    epochs = 4\n    batch = 8\n    label_smoothing = 0.1\n    clip_norm = 1.0\n"
+        "    augment = [crop(padding = 1), flip(0.5)]\n}\n";
+    cli_case_write(t, "net.cnx", text, sizeof text - 1);
+}
+
+/* A grey image of a class: stripes whose direction tells the class, with noise. */
+static inline void cli_case_image(int64_t index, int label, uint8_t *pixels) {
+    for (int y = 0; y < CLI_CASE_SIDE; y++)
+        for (int x = 0; x < CLI_CASE_SIDE; x++) {
+            int stripe = label == 0 ? y / 2 : label == 1 ? x / 2 : (x + y) / 2;
+            rt_place place = {.sample = (uint32_t)index, .index = (uint32_t)(y * CLI_CASE_SIDE + x)};
+            int noise = (int)rt_random_below(5, place, 60);
+            pixels[y * CLI_CASE_SIDE + x] = (uint8_t)((stripe % 2 ? 140 : 20) + noise);
+        }
+}
+
+static inline void cli_case_idx(const cli_case *t, const char *part, int64_t count,
+                                int64_t first) {
+    enum { PIXELS = CLI_CASE_SIDE * CLI_CASE_SIDE };
+    char name[128];
+    size_t bytes = 16 + (size_t)count * PIXELS;
+    uint8_t *images = calloc(1, bytes), *labels = calloc(1, 8 + (size_t)count);
+    uint8_t sizes[4] = {0, 0, (uint8_t)(count >> 8), (uint8_t)count};
+    memcpy(images, (uint8_t[]){0, 0, 8, 3}, 4);
+    memcpy(images + 4, sizes, 4);
+    images[11] = images[15] = CLI_CASE_SIDE;
+    memcpy(labels, (uint8_t[]){0, 0, 8, 1}, 4);
+    memcpy(labels + 4, sizes, 4);
+    for (int64_t i = 0; i < count; i++) {
+        int label = (int)(i % CLI_CASE_CLASSES);
+        labels[8 + i] = (uint8_t)label;
+        cli_case_image(first + i, label, images + 16 + i * PIXELS);
+    }
+    snprintf(name, sizeof name, "data/%s-images-idx3-ubyte", part);
+    cli_case_write(t, name, images, bytes);
+    snprintf(name, sizeof name, "data/%s-labels-idx1-ubyte", part);
+    cli_case_write(t, name, labels, 8 + (size_t)count);
+    free(images);
+    free(labels);
+}
+
+/* data/: `train` images to learn from, 30 to test on (a number that no batch divides). */
+static inline void cli_case_data(const cli_case *t, int64_t train) {
+    assert_int_equal(mkdir(cli_case_path(t, "data"), 0777), 0);
+    cli_case_idx(t, "train", train, 0);
+    cli_case_idx(t, "t10k", 30, 100000);
+}
+
+/* --- comparing --- */
+
+static inline bool cli_case_same_file(const cli_case *t, const char *a, const char *b) {
+    size_t size_a = 0, size_b = 0;
+    char *x = cli_case_read(t, a, &size_a), *y = cli_case_read(t, b, &size_b);
+    bool same = x && y && size_a == size_b && memcmp(x, y, size_a) == 0;
+    free(x);
+    free(y);
+    return same;
+}
+
+#endif

@@ -1,0 +1,248 @@
+/* cnxc train: a run that is stopped, killed or continued learns the same, bit for bit; tests after each
+ * epoch agree with eval and predict; a run that fails says where. cnx-test: serial timeout=600
+ */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "cli_case.h"
+#include "rt_image.h"
+
+#include <time.h>
+
+static void pause_ms(long ms) {
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* Waits until the running command has printed `part` to stderr, at most a minute. */
+static bool wait_for(const cli_case *t, const char *part) {
+    for (int i = 0; i < 6000; i++) {
+        char *err = cli_case_read(t, "stderr.txt", NULL);
+        bool found = err && strstr(err, part);
+        free(err);
+        if (found) return true;
+        pause_ms(10);
+    }
+    return false;
+}
+
+static void same_run(const cli_case *t, const char *a, const char *b) {
+    static const char *const files[] = {"last.safetensors", "best.safetensors",
+                                        "state.safetensors", "recipe.cnx"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char x[64], y[64];
+        snprintf(x, sizeof x, "%s/%s", a, files[i]);
+        snprintf(y, sizeof y, "%s/%s", b, files[i]);
+        if (!cli_case_same_file(t, x, y)) print_error("%s and %s differ\n", x, y);
+        assert_true(cli_case_same_file(t, x, y));
+    }
+}
+
+/* Metrics without the numbers that the clock gives. */
+static void same_metrics(cli_case *t, const char *a, const char *b) {
+    char command[512];
+    snprintf(command, sizeof command,
+             "for d in %s %s; do sed 's/, \"images_per_s.*//' $d/metrics.jsonl > $d.cut; done; "
+             "test -s %s.cut && cmp %s.cut %s.cut", a, b, a, a, b);
+    assert_int_equal(cli_case_shell(t, command), 0);
+}
+
+static void learns(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 240);
+    cli_case_expect(&t, "train net.cnx --data data --out a --log-json log -D epochs=8", 0, "done: a/last");
+    assert_non_null(strstr(t.err, "epoch 1/8 30/30  "));
+    assert_non_null(strstr(t.err, "images/s  ETA "));
+    assert_null(strchr(t.err, '\r'));
+    char *log = cli_case_read(&t, "log", NULL), *metrics = cli_case_read(&t, "a/metrics.jsonl", NULL);
+    assert_non_null(strstr(log, "{\"event\": \"epoch\", \"epoch\": 8, "));
+    assert_non_null(strstr(log, "{\"event\": \"progress\", \"epoch\": 1, "));
+    const char *last = strstr(metrics, "{\"epoch\": 8, \"step\": 240, ");
+    assert_non_null(last);
+    double tested = atof(strstr(last, "\"test_top1\": ") + 13);
+    assert_true(tested > 0.9);
+    cli_case_expect(&t, "eval net.cnx --data data --weights a/last.safetensors --json", 0, NULL);
+    assert_string_equal(t.err, "");
+    assert_non_null(strstr(t.out, "\"images\": 30}"));
+    assert_true(atof(strstr(t.out, "\"top1\": ") + 8) == tested);
+    cli_case_expect(&t, "train net.cnx --data data --out b --threads 1 -D epochs=8", 0, NULL);
+    same_run(&t, "a", "b");
+    cli_case_expect(&t, "train net.cnx --data data --out b", 1, "'b' holds a run already; --resume");
+    cli_case_expect(&t, "train net.cnx --data data --out b --resume -D epochs=8", 0,
+                    "after 8 epochs and 0 steps");
+    same_run(&t, "a", "b");
+    same_metrics(&t, "a", "b");
+    free(log);
+    free(metrics);
+    cli_case_free(&t);
+}
+
+/* Interrupts a run `signal` after it began to learn, then continues it. */
+static void interrupt(cli_case *t, int signal, long ms, int status) {
+    pid_t child = cli_case_start_cnxc(t, "train net.cnx --data data --out b --resume");
+    assert_true(wait_for(t, "training 'net'"));
+    pause_ms(ms);
+    assert_int_equal(kill(child, signal), 0);
+    int found = cli_case_wait(t, child);
+    if (found != status) print_error("exit %d, expected %d: %s\n", found, status, t->err);
+    assert_int_equal(found, status);
+}
+
+static void resumes(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 9000);
+    cli_case_expect(&t, "train net.cnx --data data --out a", 0, NULL);
+    interrupt(&t, SIGINT, 50, 3);
+    assert_non_null(strstr(t.err, "'b' holds no state: the run starts from the beginning"));
+    int step = 0; /* a busy machine may not have made a step yet */
+    for (int i = 0; i < 20 && step == 0; i++) {
+        interrupt(&t, SIGINT, 150 * (i + 1), 3);
+        const char *stopped = strstr(t.err, "stopped after step ");
+        assert_non_null(stopped);
+        step = atoi(stopped + 19);
+    }
+    assert_true(step > 0 && step < 1125); /* within an epoch, not at its end */
+    interrupt(&t, SIGTERM, 100, 3);
+    interrupt(&t, SIGKILL, 200, 1000 + SIGKILL);
+    cli_case_expect(&t, "train net.cnx --data data --out b --resume", 0, "resuming 'b' after ");
+    same_run(&t, "a", "b");
+    same_metrics(&t, "a", "b");
+    cli_case_free(&t);
+}
+
+/* A run that was killed between the metrics of an epoch and its state has a line too many. */
+static void repeats_no_metrics(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 64);
+    cli_case_expect(&t, "train net.cnx --data data --out a", 0, NULL);
+    assert_int_equal(cli_case_shell(&t, "cp -r a b; echo '{\"epoch\": 5}' >> b/metrics.jsonl"), 0);
+    cli_case_expect(&t, "train net.cnx --data data --out b --resume", 0, NULL);
+    assert_true(cli_case_same_file(&t, "a/metrics.jsonl", "b/metrics.jsonl"));
+    assert_int_equal(cli_case_shell(&t, "head -n 2 a/metrics.jsonl > b/metrics.jsonl"), 0);
+    cli_case_expect(&t, "train net.cnx --data data --out b --resume", 3,
+                    "'b/metrics.jsonl' has 2 lines, expected 4");
+    cli_case_free(&t);
+}
+
+static void refuses_another_run(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 64);
+    const char *resume = "train net.cnx --data data --out a --resume";
+    cli_case_expect(&t, "train net.cnx --data data --out a -D epochs=1", 0, NULL);
+    cli_case_expect(&t, resume, 1, "has 'epochs = 1' in its recipe, but now it is 'epochs = 4'");
+    cli_case_expect(&t, "train net.cnx --data data --out a --resume -D epochs=1 -D width=16", 1,
+                    "the run in 'a' is of another model than 'net.cnx' is now");
+    assert_int_equal(cli_case_shell(&t, "rm -r data"), 0);
+    cli_case_data(&t, 72);
+    cli_case_expect(&t, "train net.cnx --data data --out a --resume -D epochs=1", 1,
+                    "the run in 'a' is on 64 images, but 'data' holds 72");
+    assert_int_equal(cli_case_shell(&t, "head -c 3000 a/state.safetensors > cut; "
+                                        "mv cut a/state.safetensors"), 0);
+    cli_case_expect(&t, "train net.cnx --data data --out a --resume -D epochs=1", 3,
+                    "state.safetensors");
+    cli_case_free(&t);
+}
+
+static void tells_what_is_not_finite(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 64);
+    cli_case_expect(&t, "train net.cnx --data data --out a -D gain=1e42", 3,
+                    "cnxc: the loss of step 1 (epoch 1) is ");
+    assert_non_null(strstr(t.err, "first op that is not finite: scale at net.cnx:24:"));
+    cli_case_expect(&t, "run net.cnx --train --weights a/failed.safetensors --inputs "
+                        "a/failed_inputs.safetensors --outputs o.safetensors", 0, NULL);
+    cli_case_free(&t);
+}
+
+static void starts_from_weights(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 64);
+    cli_case_expect(&t, "train net.cnx --data data --out a", 0, NULL);
+    cli_case_expect(&t, "train net.cnx --data data --out b --from a -D lr=0 -D epochs=1", 0, NULL);
+    assert_true(cli_case_same_file(&t, "a/last.safetensors", "b/last.safetensors"));
+    cli_case_expect(&t, "train net.cnx --data data --out c --from b/best.safetensors -D lr=0 -D "
+                        "epochs=1", 0, NULL);
+    assert_true(cli_case_same_file(&t, "a/last.safetensors", "c/last.safetensors"));
+    cli_case_expect(&t, "train net.cnx --data data --out d --from nowhere", 1, "'nowhere'");
+    cli_case_expect(&t, "train net.cnx --data data --out d -D classes=4", 1,
+                    "'data' has 3 classes, but 'net' gives logits for 4; try -D classes=3");
+    cli_case_expect(&t, "train net.cnx --data data --out d --batch 100", 3, "100");
+    cli_case_expect(&t, "train net.cnx --data data --out stdout.txt/d", 3, "stdout.txt");
+    cli_case_free(&t);
+}
+
+static void predicts(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 240);
+    cli_case_expect(&t, "train net.cnx --data data --out a -D epochs=8", 0, NULL);
+    for (int label = 0; label < 3; label++) {
+        uint8_t pixels[CLI_CASE_SIDE * CLI_CASE_SIDE];
+        rt_image image = {CLI_CASE_SIDE, CLI_CASE_SIDE, 1, pixels};
+        rt_error error;
+        char name[16];
+        cli_case_image(200000 + label, label, pixels);
+        snprintf(name, sizeof name, "%d.png", label);
+        assert_true(rt_image_write_png(cli_case_path(&t, name), &image, &error));
+    }
+    const char *all = "predict net.cnx --weights a/last.safetensors 0.png 1.png 2.png";
+    cli_case_expect(&t, all, 0, NULL);
+    const char *line = t.out;
+    for (int label = 0; label < 3; label++) {
+        char want[32];
+        snprintf(want, sizeof want, "%d.png: %d ", label, label);
+        if (strncmp(line, want, strlen(want)) != 0) print_error("%s", t.out);
+        assert_int_equal(strncmp(line, want, strlen(want)), 0);
+        line = strchr(line, '\n') + 1;
+    }
+    cli_case_expect(&t, "predict net.cnx --weights a/last.safetensors 1.png --json --top 2", 0, "");
+    assert_non_null(strstr(t.out, "[{\"file\": \"1.png\", \"top\": [{\"class\": 1, \"name\": \"1\", "
+                                  "\"probability\": 0."));
+    cli_case_expect(&t, "predict net.cnx --weights a/last.safetensors net.cnx", 1, "net.cnx");
+    cli_case_expect(&t, "predict net.cnx --weights a/last.safetensors nowhere.png", 1,
+                    "nowhere.png");
+    assert_string_equal(t.out, "");
+    cli_case_free(&t);
+}
+
+static void needs_no_test_part(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 64);
+    assert_int_equal(cli_case_shell(&t, "rm data/t10k*"), 0);
+    cli_case_expect(&t, "train net.cnx --data data --out a", 0, "'data' has no test part");
+    cli_case_expect(&t, "eval net.cnx --data data --weights a/best.safetensors", 3, "no test part");
+    cli_case_free(&t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(learns),
+        cmocka_unit_test(resumes),
+        cmocka_unit_test(repeats_no_metrics),
+        cmocka_unit_test(refuses_another_run),
+        cmocka_unit_test(tells_what_is_not_finite),
+        cmocka_unit_test(starts_from_weights),
+        cmocka_unit_test(predicts),
+        cmocka_unit_test(needs_no_test_part),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
