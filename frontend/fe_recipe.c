@@ -107,17 +107,54 @@ static void unknown_word(resolver *r, int field, ir_loc loc, const char *word) {
     ir_text_free(&expected);
 }
 
-static bool set_word(resolver *r, int field, ir_loc loc, const char *word) {
-    const char *words = fields[field].default_;
+static void set_default(resolver *r, int field) {
+    const field_info *f = &fields[field];
+    void *at = field_at(r->recipe, field);
+    char *end;
+    r->recipe->origin[field] = "default";
+    switch (f->kind) {
+    case KIND_COUNT: *(int64_t *)at = strtoll(f->default_, NULL, 10); break;
+    case KIND_NUMBER: *(double *)at = strtod(f->default_, NULL); break;
+    case KIND_PAIR:
+        ((double *)at)[0] = strtod(f->default_, &end);
+        ((double *)at)[1] = strtod(end, NULL);
+        break;
+    case KIND_WORD:
+        *(const char **)at =
+            ir_arena_strndup(r->e->diag->arena, f->default_, strcspn(f->default_, " "));
+        break;
+    }
+}
+
+/* Whether `word` stands in a text of words. */
+static bool has_word(const char *words, const char *word) {
     for (const char *p = words; *p; p += strcspn(p, " "), p += *p == ' ') {
         size_t length = strcspn(p, " ");
-        if (strlen(word) != length || strncmp(p, word, length) != 0) continue;
-        *(const char **)field_at(r->recipe, field) =
-            ir_arena_strndup(r->e->diag->arena, word, length);
-        return true;
+        if (strlen(word) == length && strncmp(p, word, length) == 0) return true;
     }
-    unknown_word(r, field, loc, word);
     return false;
+}
+
+/* The field of words that `field` is an argument of, under a word that was not chosen; or -1. */
+static int unused_in(const fe_recipe *recipe, int field) {
+    for (int i = 0; i < FE_FIELD_COUNT; i++)
+        if (fields[i].kind == KIND_WORD && has_word(fields[i].default_, fields[field].group) &&
+            strcmp(fields[field].group, *(const char **)field_at((fe_recipe *)recipe, i)) != 0)
+            return i;
+    return -1;
+}
+
+/* Chooses a word; arguments of other words go back to their defaults. */
+static bool set_word(resolver *r, int field, ir_loc loc, const char *word) {
+    if (!has_word(fields[field].default_, word)) {
+        unknown_word(r, field, loc, word);
+        return false;
+    }
+    *(const char **)field_at(r->recipe, field) =
+        ir_arena_strndup(r->e->diag->arena, word, strlen(word));
+    for (int i = 0; i < FE_FIELD_COUNT; i++)
+        if (unused_in(r->recipe, i) == field) set_default(r, i);
+    return true;
 }
 
 static void set_field(resolver *r, int field, ir_loc loc, fe_value value) {
@@ -141,25 +178,6 @@ static void set_field(resolver *r, int field, ir_loc loc, fe_value value) {
             set_word(r, field, loc, value.text);
         else
             wrong_kind(r, field, loc, value);
-        break;
-    }
-}
-
-static void set_default(resolver *r, int field) {
-    const field_info *f = &fields[field];
-    void *at = field_at(r->recipe, field);
-    char *end;
-    r->recipe->origin[field] = "default";
-    switch (f->kind) {
-    case KIND_COUNT: *(int64_t *)at = strtoll(f->default_, NULL, 10); break;
-    case KIND_NUMBER: *(double *)at = strtod(f->default_, NULL); break;
-    case KIND_PAIR:
-        ((double *)at)[0] = strtod(f->default_, &end);
-        ((double *)at)[1] = strtod(end, NULL);
-        break;
-    case KIND_WORD:
-        *(const char **)at =
-            ir_arena_strndup(r->e->diag->arena, f->default_, strcspn(f->default_, " "));
         break;
     }
 }
@@ -375,8 +393,13 @@ static void apply_command_line(resolver *r) {
         if (!define) continue;
         fe_value like = fields[i].kind == KIND_WORD ? fe_text("") : fe_poison();
         fe_value value = fe_define_value(r->e, define, like);
+        int chooser = unused_in(r->recipe, i);
         if (value.kind == FE_POISON)
             r->good = false;
+        else if (chooser >= 0)
+            fail(r, fe_define_loc(r->e, define), "'%s' is an argument of %s, but %s is %s",
+                 fields[i].name, fields[i].group, fields[chooser].name,
+                 *(const char **)field_at(r->recipe, chooser));
         else
             set_field(r, i, fe_define_loc(r->e, define), value);
     }
@@ -436,7 +459,8 @@ static void print_call(const fe_recipe *recipe, const call_groups *groups, const
     snprintf(inner, sizeof inner, "%s    ", indent);
     ir_text_printf(out, "%s(\n", groups->word);
     for (int i = 0; i < FE_FIELD_COUNT; i++)
-        if (in_groups(i, groups)) print_field(recipe, i, inner, out);
+        if (in_groups(i, groups) && !(i == FE_FIELD_lr && recipe->base_lr > 0))
+            print_field(recipe, i, inner, out);
     ir_text_printf(out, "%s)", indent);
 }
 
