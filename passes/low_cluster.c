@@ -13,7 +13,9 @@ bool low_is(const low_state *low, int32_t node, unsigned traits) {
     return (ir_op_get(low->graph->nodes[node].op)->traits & traits) != 0;
 }
 
-int32_t low_root(const low_state *low, ir_value value) { return low->root[value.id]; }
+int32_t low_root(const low_state *low, ir_value value) {
+    return low->root[value.id];
+}
 
 static bool computes(const ir_node *node) {
     return ir_op_get(node->op)->kind != IR_SOURCE && node->op != IR_OP_reshape;
@@ -71,10 +73,35 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static bool has_late(const low_state *low, const low_cluster *c) {
+    for (size_t i = 0; i < c->count; i++)
+        if (low->late[c->member[i]]) return true;
+    return false;
+}
+
+/* A member that a kernel of the main part waits for. */
+static bool is_awaited(const low_state *low, const low_cluster *c, int32_t into, int32_t from) {
+    for (size_t i = 0; i < c->count; i++) {
+        int32_t node = c->member[i];
+        for (size_t u = 0; u < low->user_count[node]; u++) {
+            int32_t user = low->users[node][u], where = low->cluster_of[user];
+            if (where != into && where != from && !low->late[user]) return true;
+        }
+    }
+    return false;
+}
+
+/* A kernel that updates runs last, hence computes nothing that others wait for. */
+static bool would_delay(const low_state *low, int32_t into, int32_t from) {
+    const low_cluster *a = &low->clusters[into], *b = &low->clusters[from];
+    if (!has_late(low, a) && !has_late(low, b)) return false;
+    return is_awaited(low, a, into, from) || is_awaited(low, b, into, from);
+}
+
 bool low_try_merge(low_state *low, int32_t into, int32_t from) {
     low_cluster *a = &low->clusters[into], *b = &low->clusters[from];
     if (into == from || (a->anchor >= 0 && b->anchor >= 0)) return false;
-    if (would_cycle(low, into, from)) return false;
+    if (would_delay(low, into, from) || would_cycle(low, into, from)) return false;
     for (size_t i = 0; i < b->count; i++) {
         *IR_PUSH(low->scratch, a->member, a->count, a->capacity) = b->member[i];
         low->cluster_of[b->member[i]] = into;
@@ -97,8 +124,7 @@ ir_type low_domain(const low_state *low, const low_cluster *cluster) {
     if (cluster->anchor >= 0) return graph->nodes[cluster->anchor].type;
     for (size_t i = 0; i < cluster->count; i++) {
         const ir_node *node = &graph->nodes[cluster->member[i]];
-        if (low_is(low, cluster->member[i], IR_REDUCES))
-            return ir_type_of(graph, node->operand[0]);
+        if (low_is(low, cluster->member[i], IR_REDUCES)) return ir_type_of(graph, node->operand[0]);
     }
     return graph->nodes[cluster->member[0]].type;
 }
@@ -162,8 +188,7 @@ static bool sums_rows_of_anchor(const low_state *low, const low_cluster *cluster
 }
 
 /* A map kernel carries sums of one set of axes. */
-static bool sums_like_others(const low_state *low, const low_cluster *cluster,
-                             const ir_node *sum) {
+static bool sums_like_others(const low_state *low, const low_cluster *cluster, const ir_node *sum) {
     for (size_t i = 0; i < cluster->count; i++) {
         const ir_node *node = &low->graph->nodes[cluster->member[i]];
         if (!low_is(low, cluster->member[i], IR_REDUCES)) continue;
@@ -192,8 +217,8 @@ void pass_lower_fuse_sums(low_state *low) {
         const low_cluster *c = &low->clusters[into];
         if (low_is(low, source, IR_REDUCES) || sums_in(low, c) >= 4) continue;
         if (!ir_type_same_shape(low_domain(low, c), graph->nodes[source].type)) continue;
-        bool fits = c->anchor >= 0 ? sums_rows_of_anchor(low, c, sum)
-                                   : sums_like_others(low, c, sum);
+        bool fits =
+            c->anchor >= 0 ? sums_rows_of_anchor(low, c, sum) : sums_like_others(low, c, sum);
         if (fits) low_try_merge(low, into, from);
     }
 }
@@ -222,8 +247,8 @@ void pass_lower_fuse_operand(low_state *low) {
         const ir_node *node = &low->graph->nodes[c->anchor];
         int32_t x = low_root(low, node->operand[1]);
         int32_t feeds = low->cluster_of[x];
-        bool same_shape = ir_type_same_shape(low->graph->nodes[x].type,
-                                             ir_type_of(low->graph, node->operand[1]));
+        bool same_shape =
+            ir_type_same_shape(low->graph->nodes[x].type, ir_type_of(low->graph, node->operand[1]));
         if (feeds < 0 || !same_shape || x == low_root(low, node->operand[0])) continue;
         if (cheap_operand(low, &low->clusters[feeds], c->anchor))
             low_try_merge(low, feeds, (int32_t)i);

@@ -17,9 +17,12 @@ void low_forget(low_context *ctx) {
     memset(ctx->memo, 0xff, (ctx->low->graph->count + 1) * sizeof(int32_t));
 }
 
-void low_bind(low_context *ctx, int32_t node, int stmt) { ctx->memo[node] = stmt; }
+void low_bind(low_context *ctx, int32_t node, int stmt) {
+    ctx->memo[node] = stmt;
+}
 
-/* A unit belongs to the prologue when it reads parameters only, to the updates when it writes state. */
+/* A unit belongs to the prologue when it reads parameters only, to the updates when it writes
+ * state. */
 static low_section section_of(const low_context *ctx) {
     const low_state *low = ctx->low;
     if (ctx->section >= 0) return (low_section)ctx->section;
@@ -27,8 +30,7 @@ static low_section section_of(const low_context *ctx) {
     for (size_t i = 0; i < ctx->cluster->count; i++) {
         int32_t node = ctx->cluster->member[i];
         fixed = fixed && low->fixed[node];
-        for (size_t u = 0; u < low->graph->update_count; u++)
-            if (low->root[low->graph->updates[u].value.id] == node) return LOW_UPDATE;
+        if (low->late[node]) return LOW_UPDATE;
     }
     return fixed ? LOW_PROLOGUE : LOW_MAIN;
 }
@@ -37,7 +39,8 @@ low_unit *low_finish(low_context *ctx) {
     low_state *low = ctx->low;
     /* A sum may read an element after it was stored: no operand is overwritten in place then. */
     if (ctx->cluster && low_sums_find(ctx).count)
-        for (size_t i = 0; i < ctx->argument_count; i++) ctx->arguments[i].elementwise = false;
+        for (size_t i = 0; i < ctx->argument_count; i++)
+            ctx->arguments[i].elementwise = false;
     low_unit *unit = IR_PUSH(low->scratch, low->units, low->unit_count, low->unit_capacity);
     unit->kernel = kb_finish(&ctx->k);
     unit->arguments = ctx->arguments;
@@ -55,7 +58,8 @@ void low_set_groups(low_context *ctx, ir_type domain, int count, const int *ends
         ctx->group_first[g] = first;
         ctx->group_last[g] = ends[g];
         ctx->group_size[g] = 1;
-        for (int d = first; d <= ends[g]; d++) ctx->group_size[g] *= domain.dim[d];
+        for (int d = first; d <= ends[g]; d++)
+            ctx->group_size[g] *= domain.dim[d];
         ctx->index[g] = kb_affine(0);
         first = ends[g] + 1;
     }
@@ -105,13 +109,15 @@ int64_t low_stride(const low_context *ctx, ir_type type, int group) {
         if (ctx->domain.dim[d] != 1) last = d;
     if (last < 0 || aligned_dim(ctx->domain, type, last) == 1) return 0;
     int64_t stride = 1;
-    for (int d = last + 1; d < ctx->domain.rank; d++) stride *= aligned_dim(ctx->domain, type, d);
+    for (int d = last + 1; d < ctx->domain.rank; d++)
+        stride *= aligned_dim(ctx->domain, type, d);
     return stride;
 }
 
 static ir_affine scaled(ir_affine a, int64_t factor) {
     a.base *= factor;
-    for (int i = 0; i < a.count; i++) a.term[i].factor *= factor;
+    for (int i = 0; i < a.count; i++)
+        a.term[i].factor *= factor;
     return a;
 }
 
@@ -136,7 +142,7 @@ int low_buffer_param(low_context *ctx, const char *name, int32_t buffer, bool wr
     ir_dtype dtype = ctx->low->plan->buffers[buffer].dtype;
     low_argument *a =
         IR_PUSH(ctx->low->scratch, ctx->arguments, ctx->argument_count, ctx->argument_capacity);
-    *a = (low_argument){.buffer = buffer, .written = written, .sliced = sliced};
+    *a = (low_argument){.buffer = buffer, .root = -1, .written = written, .sliced = sliced};
     return kb_param(&ctx->k, name, dtype, written);
 }
 
@@ -169,6 +175,7 @@ int low_param(low_context *ctx, ir_value value, bool written, bool elementwise) 
     bool sliced = ctx->sample_loop >= 0 && low_batched(low, (ir_value){(uint32_t)root});
     int param = low_buffer_param(ctx, param_name(ctx, written), buffer, written, sliced);
     ctx->arguments[param].elementwise = had_elementwise && elementwise;
+    ctx->arguments[param].root = root;
     if (node->op == IR_OP_step) ctx->arguments[param].offset = 8;
     return param;
 }
@@ -204,8 +211,8 @@ int low_value_as(low_context *ctx, ir_value value, ir_type type) {
     } else if (inside(ctx, (int32_t)value.id)) {
         int operand[IR_MAX_OPERANDS];
         for (int i = 0; i < node->operand_count; i++)
-            operand[i] = low_value_as(
-                ctx, node->operand[i], operand_type(ctx->low, node, node->operand[i]));
+            operand[i] =
+                low_value_as(ctx, node->operand[i], operand_type(ctx->low, node, node->operand[i]));
         stmt = low_scalar_rule(ctx, node, operand);
     } else {
         stmt = load_value(ctx, value, type);
@@ -278,7 +285,8 @@ void low_sums_store(low_context *ctx, const low_sums *sums) {
         int param = low_param(ctx, value, true, false);
         /* The result's shape with the summed dimensions kept as 1. */
         ir_type type = ir_type_of(ctx->low->graph, node->operand[0]);
-        for (int a = 0; a < node->attrs.axes.count; a++) type.dim[node->attrs.axes.item[a]] = 1;
+        for (int a = 0; a < node->attrs.axes.count; a++)
+            type.dim[node->attrs.axes.item[a]] = 1;
         ir_access access = low_access(ctx, type, param);
         access.row_stride = 0;
         kb_store(&ctx->k, access, sums->carry[i]);

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct { const char *name, *doc; } lower_passes[] = {
+static const struct {
+    const char *name, *doc;
+} lower_passes[] = {
 #define FUSE(name, doc) {#name, doc},
 #define CHOICE(name, doc) {#name, doc},
 #include "lower_passes.def"
@@ -12,9 +14,15 @@ static const struct { const char *name, *doc; } lower_passes[] = {
 #undef CHOICE
 };
 
-size_t pass_lower_pass_count(void) { return sizeof lower_passes / sizeof *lower_passes; }
-const char *pass_lower_pass_name(size_t index) { return lower_passes[index].name; }
-const char *pass_lower_pass_doc(size_t index) { return lower_passes[index].doc; }
+size_t pass_lower_pass_count(void) {
+    return sizeof lower_passes / sizeof *lower_passes;
+}
+const char *pass_lower_pass_name(size_t index) {
+    return lower_passes[index].name;
+}
+const char *pass_lower_pass_doc(size_t index) {
+    return lower_passes[index].doc;
+}
 
 static bool enabled(const pass_lower_options *options, const char *pass) {
     for (const char *const *name = options->disabled; name && *name; name++)
@@ -22,7 +30,9 @@ static bool enabled(const pass_lower_options *options, const char *pass) {
     return true;
 }
 
-bool low_enabled(const low_state *low, const char *pass) { return enabled(low->options, pass); }
+bool low_enabled(const low_state *low, const char *pass) {
+    return enabled(low->options, pass);
+}
 
 static void find_roots_and_users(low_state *low) {
     const ir_graph *g = low->graph;
@@ -48,8 +58,10 @@ static void find_roots_and_users(low_state *low) {
 static void find_live(low_state *low) {
     const ir_graph *g = low->graph;
     low->live = ir_arena_alloc(low->scratch, g->count + 1);
-    for (size_t i = 0; i < g->output_count; i++) low->live[g->outputs[i].value.id] = true;
-    for (size_t i = 0; i < g->update_count; i++) low->live[g->updates[i].value.id] = true;
+    for (size_t i = 0; i < g->output_count; i++)
+        low->live[g->outputs[i].value.id] = true;
+    for (size_t i = 0; i < g->update_count; i++)
+        low->live[g->updates[i].value.id] = true;
     for (size_t i = g->count; i-- > 0;)
         for (int o = 0; low->live[i] && o < g->nodes[i].operand_count; o++)
             low->live[g->nodes[i].operand[o].id] = true;
@@ -67,17 +79,32 @@ static void find_fixed_and_results(low_state *low) {
             fixed = fixed && low->fixed[node->operand[o].id];
         low->fixed[i] = fixed;
     }
-    for (size_t i = 0; i < g->output_count; i++) low->result[low->root[g->outputs[i].value.id]] = true;
-    for (size_t i = 0; i < g->update_count; i++) low->result[low->root[g->updates[i].value.id]] = true;
+    low->late = ir_arena_alloc(low->scratch, g->count + 1);
+    for (size_t i = 0; i < g->update_count; i++) {
+        int32_t root = low->root[g->updates[i].value.id];
+        low->late[root] = ir_op_get(g->nodes[root].op)->kind != IR_SOURCE;
+    }
+    for (size_t i = 0; i < g->count; i++)
+        for (int o = 0; o < g->nodes[i].operand_count; o++)
+            low->late[i] = low->late[i] || low->late[g->nodes[i].operand[o].id];
+    for (size_t i = 0; i < g->output_count; i++)
+        low->result[low->root[g->outputs[i].value.id]] = true;
+    for (size_t i = 0; i < g->update_count; i++)
+        low->result[low->root[g->updates[i].value.id]] = true;
 }
 
 int32_t low_new_buffer(low_state *low, const char *name, ir_dtype dtype, ir_type type,
                        int64_t elements, ir_buffer_class class) {
     ir_plan *plan = low->plan;
     ir_buffer *b = IR_PUSH(plan->arena, plan->buffers, plan->buffer_count, plan->buffer_capacity);
-    *b = (ir_buffer){.name = name, .dtype = dtype, .type = type, .class = class,
-                     .bytes = elements * (int64_t)ir_dtype_size(dtype), .index = -1,
-                     .first = -1, .last = -1};
+    *b = (ir_buffer){.name = name,
+                     .dtype = dtype,
+                     .type = type,
+                     .class = class,
+                     .bytes = elements * (int64_t)ir_dtype_size(dtype),
+                     .index = -1,
+                     .first = -1,
+                     .last = -1};
     return (int32_t)plan->buffer_count - 1;
 }
 
@@ -104,7 +131,9 @@ static void make_source_buffers(low_state *low) {
                                             infer ? IR_BUFFER_WEIGHTS : IR_BUFFER_STATE);
             ir_weight *w =
                 IR_PUSH(plan->arena, plan->weights, plan->weight_count, plan->weight_capacity);
-            *w = (ir_weight){.name = name, .type = node->type, .offset = plan->weights_elements,
+            *w = (ir_weight){.name = name,
+                             .type = node->type,
+                             .offset = plan->weights_elements,
                              .buffer = low->buffer[i]};
             plan->buffers[low->buffer[i]].offset = plan->weights_elements * 4;
             plan->weights_elements += elements;
@@ -127,7 +156,8 @@ static void make_source_buffers(low_state *low) {
 static void make_result_buffers(low_state *low) {
     const ir_graph *g = low->graph;
     int32_t io = 0;
-    for (size_t i = 0; i < g->count; i++) io += g->nodes[i].op == IR_OP_input;
+    for (size_t i = 0; i < g->count; i++)
+        io += g->nodes[i].op == IR_OP_input;
     for (size_t i = 0; i < g->output_count; i++) {
         int32_t root = low->root[g->outputs[i].value.id];
         ir_type type = ir_type_of(g, g->outputs[i].value);
@@ -150,13 +180,13 @@ static void fill_unit(low_state *low, int32_t dst, double value, low_section sec
     ctx.section = section;
     int to = low_buffer_param(&ctx, "out", dst, true, false);
     int j = kb_loop(&ctx.k, "j", elements, elements < step ? elements : step);
-    low_store_as(&ctx, kb_access(to, kb_plus(kb_affine(0), j, 1), 0, 1), IR_FIXED(1),
-                 IR_STEP_OF(j), kb_constant(&ctx.k, value));
+    low_store_as(&ctx, kb_access(to, kb_plus(kb_affine(0), j, 1), 0, 1), IR_FIXED(1), IR_STEP_OF(j),
+                 kb_constant(&ctx.k, value));
     kb_end(&ctx.k);
     low_finish(&ctx);
 }
 
-static void copy_unit(low_state *low, int32_t src, int32_t dst, low_section section) {
+void low_copy_unit(low_state *low, int32_t src, int32_t dst, low_section section) {
     ir_buffer *b = &low->plan->buffers[dst];
     int64_t elements = b->bytes / (int64_t)ir_dtype_size(b->dtype);
     int64_t step = 4LL * low->machine->lanes;
@@ -179,7 +209,7 @@ int32_t low_buffer(low_state *low, int32_t root, low_section section) {
             low->weight_copy[root] =
                 low_new_buffer(low, keep_name(low, node->name), IR_F32, node->type,
                                ir_type_elements(node->type), IR_BUFFER_STATE);
-            copy_unit(low, low->buffer[root], low->weight_copy[root], LOW_PROLOGUE);
+            low_copy_unit(low, low->buffer[root], low->weight_copy[root], LOW_PROLOGUE);
         }
         return low->weight_copy[root];
     }
@@ -201,15 +231,16 @@ static void copy_results(low_state *low) {
     for (size_t i = 0; i < low->plan->buffer_count; i++) {
         if (low->plan->buffers[i].class != IR_BUFFER_OUTPUT) continue;
         int32_t first = 0;
-        for (size_t n = 0; n < g->count; n++) first += g->nodes[n].op == IR_OP_input;
+        for (size_t n = 0; n < g->count; n++)
+            first += g->nodes[n].op == IR_OP_input;
         const ir_output *out = &g->outputs[low->plan->buffers[i].index - first];
         int32_t home = low_buffer(low, low->root[out->value.id], LOW_MAIN);
-        if (home != (int32_t)i) copy_unit(low, home, (int32_t)i, LOW_MAIN);
+        if (home != (int32_t)i) low_copy_unit(low, home, (int32_t)i, LOW_MAIN);
     }
     for (size_t i = 0; i < g->update_count; i++) {
         int32_t home = low_buffer(low, low->root[g->updates[i].value.id], LOW_MAIN);
         int32_t target = low->buffer[g->updates[i].target.id];
-        if (home != target) copy_unit(low, home, target, LOW_UPDATE);
+        if (home != target) low_copy_unit(low, home, target, LOW_UPDATE);
     }
 }
 
@@ -233,8 +264,7 @@ static void tile_cluster(low_state *low, const low_cluster *cluster) {
 #define OP(name, kind, operands, attributes, traits, doc) LOW_CASE_##traits(name)
 #include "ops.def"
 #undef OP
-    default: IR_BUG("no tile rule for %s",
-                    ir_op_get(low->graph->nodes[cluster->anchor].op)->name);
+    default: IR_BUG("no tile rule for %s", ir_op_get(low->graph->nodes[cluster->anchor].op)->name);
     }
 }
 
@@ -285,7 +315,8 @@ static void fuse(low_state *low) {
 
 static int64_t batch_of(const ir_graph *g) {
     for (size_t i = 0; i < g->count; i++)
-        if (g->nodes[i].op == IR_OP_input && g->nodes[i].type.rank > 0) return g->nodes[i].type.dim[0];
+        if (g->nodes[i].op == IR_OP_input && g->nodes[i].type.rank > 0)
+            return g->nodes[i].type.dim[0];
     return 1;
 }
 
@@ -315,7 +346,8 @@ static ir_plan *lower_graph(const ir_graph *graph, const pass_lower_options *opt
     for (size_t i = 0; i < graph->meta_count; i++) {
         size_t room = low.plan->meta_count;
         ir_meta *m = IR_PUSH(low.plan->arena, low.plan->metas, low.plan->meta_count, room);
-        *m = (ir_meta){keep_name(&low, graph->metas[i].key), keep_name(&low, graph->metas[i].value)};
+        *m =
+            (ir_meta){keep_name(&low, graph->metas[i].key), keep_name(&low, graph->metas[i].value)};
     }
     ir_plan *plan = low.plan;
     ir_arena_free(low.scratch);

@@ -27,6 +27,7 @@ typedef enum low_section { LOW_PROLOGUE, LOW_MAIN, LOW_UPDATE } low_section;
 
 typedef struct low_argument {
     int32_t buffer;
+    int32_t root;            /* the graph value it stands for, or -1 */
     int64_t offset;          /* bytes */
     bool written;
     bool sliced;             /* addressed by the unit's sample loop, one slice per sample */
@@ -63,6 +64,7 @@ typedef struct low_state {
     bool *live;              /* per node: an output or update needs it */
     bool *fixed;             /* per node: depends on parameters and constants only */
     bool *result;            /* per root: an output or the value of an update */
+    bool *late;              /* per node: an update's value, or made of one: computed last */
     int32_t *cluster_of;     /* per node: its cluster, or -1 (sources, reshapes) */
     low_cluster *clusters;
     size_t cluster_count;
@@ -106,6 +108,9 @@ int32_t low_root(const low_state *low, ir_value value);
 int32_t low_buffer(low_state *low, int32_t root, low_section section);
 int32_t low_new_buffer(low_state *low, const char *name, ir_dtype dtype, ir_type type,
                        int64_t elements, ir_buffer_class class);
+
+/* Appends a unit that copies one buffer into another of its size. */
+void low_copy_unit(low_state *low, int32_t src, int32_t dst, low_section section);
 
 /* low_cluster.c */
 void low_make_clusters(low_state *low);
@@ -180,6 +185,9 @@ void low_tile_map(low_state *low, const low_cluster *cluster);
 #include "ops.def"
 #undef OP
 
+/* update_order.c */
+typedef struct low_update_order { size_t *unit; size_t count, capacity; } low_update_order;
+low_update_order low_order_updates(low_state *low);
 /* plan_schedule.c, plan_memory.c */
 void low_schedule(low_state *low);
 void low_plan_memory(low_state *low);

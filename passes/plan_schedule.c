@@ -1,12 +1,13 @@
 /* Orders units into regions.
  *
  * requires     units in an order in which every unit follows those it reads
- * establishes  plan->kernels (equal ones once), plan->init and plan->main; units that work sample by
- *              sample run depth-first in common regions, buffers used in one such region only are
- *              private to the worker
+ * establishes  plan->kernels (equal ones once), plan->init and plan->main; units that work sample
+ * by sample run depth-first in common regions, buffers used in one such region only are private to
+ * the worker
  *
- * The prologue (packing and whatever depends on parameters alone) runs once in init for inference and
- * at the start of every step for training; updates of parameters and state come last.
+ * The prologue (packing and whatever depends on parameters alone) runs once in init for inference
+ * and at the start of every step for training; updates of parameters and state come last, in the
+ * order of update_order.c.
  */
 #include "lowering.h"
 
@@ -34,8 +35,7 @@ static void add_call(low_state *low, ir_region *region, const low_unit *unit) {
     ir_arena *arena = low->plan->arena;
     ir_call *call = IR_PUSH(arena, region->calls, region->call_count, region->call_capacity);
     call->kernel = kernel_index(low, &unit->kernel);
-    call->arguments =
-        ir_arena_alloc(arena, (unit->argument_count + 1) * sizeof *call->arguments);
+    call->arguments = ir_arena_alloc(arena, (unit->argument_count + 1) * sizeof *call->arguments);
     for (size_t i = 0; i < unit->argument_count; i++)
         call->arguments[i] = (ir_argument){unit->arguments[i].buffer, unit->arguments[i].offset};
 }
@@ -110,9 +110,9 @@ static bool by_sample(const low_state *low) {
            (low->batch % workers == 0 || low->batch >= 4 * workers);
 }
 
-static void run_section(schedule *s, low_section section, bool init) {
+static void run_prologue(schedule *s, bool init) {
     for (size_t i = 0; i < s->low->unit_count; i++)
-        if (s->low->units[i].section == section) place(s, &s->low->units[i], init, false);
+        if (s->low->units[i].section == LOW_PROLOGUE) place(s, &s->low->units[i], init, false);
 }
 
 /* A buffer is private when one region makes and reads it, slice by slice. */
@@ -125,8 +125,8 @@ static void find_private(schedule *s) {
         int32_t region = s->unit_region[u];
         for (size_t i = 0; i < unit->argument_count; i++) {
             const low_argument *a = &unit->arguments[i];
-            bool whole = region >= 0 && plan->main[region].tasks == low->batch &&
-                         unit->sample_local;
+            bool whole =
+                region >= 0 && plan->main[region].tasks == low->batch && unit->sample_local;
             if (!a->sliced || !whole) shared[a->buffer] = 1;
         }
     }
@@ -141,6 +141,7 @@ static void find_private(schedule *s) {
 }
 
 void low_schedule(low_state *low) {
+    low_update_order updates = low_order_updates(low);
     schedule s = {.low = low, .open = -1};
     s.writer = ir_arena_alloc(low->scratch, (low->plan->buffer_count + 1) * sizeof(int32_t));
     s.unit_region = ir_arena_alloc(low->scratch, (low->unit_count + 1) * sizeof(int32_t));
@@ -152,7 +153,7 @@ void low_schedule(low_state *low) {
             if (low->units[u].arguments[i].written)
                 s.writer[low->units[u].arguments[i].buffer] = (int32_t)u;
     }
-    run_section(&s, LOW_PROLOGUE, low->graph->kind == IR_KIND_INFER);
+    run_prologue(&s, low->graph->kind == IR_KIND_INFER);
     bool depth_first = by_sample(low);
     size_t first = 0;
     for (;;) {
@@ -168,9 +169,10 @@ void low_schedule(low_state *low) {
         place(&s, unit, false, join);
     }
     s.open = -1;
-    run_section(&s, LOW_UPDATE, false);
+    for (size_t i = 0; i < updates.count; i++)
+        place(&s, &low->units[updates.unit[i]], false, false);
     for (size_t u = 0; u < low->unit_count; u++)
-        if (!low->units[u].done) IR_BUG("unit %zu (%s) was never ready", u,
-                                        low->units[u].kernel.name);
+        if (!low->units[u].done)
+            IR_BUG("unit %zu (%s) was never ready", u, low->units[u].kernel.name);
     find_private(&s);
 }
