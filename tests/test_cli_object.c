@@ -1,0 +1,209 @@
+/* Objects and headers that cnxc writes, in a C program: the same bits as the just-in-time compiled
+ * program, serially and with OpenMP; codes for misuse; libc and libm alone. cnx-test: timeout=300
+ */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "cli_case.h"
+
+/* Classifies and learns from raw files, and tells what misuse returns. */
+static const char program[] =
+    "#include \"net.h\"\n#include \"net_train.h\"\n"
+    "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"
+    "static void *block(size_t size) { return aligned_alloc(64, (size + 63) / 64 * 64); }\n"
+    "static void load(const char *name, void *data, size_t size) {\n"
+    "    FILE *f = fopen(name, \"rb\");\n"
+    "    if (!f || fread(data, 1, size, f) != size) exit(9);\n    fclose(f);\n}\n"
+    "static void save(const char *name, const void *data, size_t size) {\n"
+    "    FILE *f = fopen(name, \"wb\");\n"
+    "    if (!f || fwrite(data, 1, size, f) != size) exit(9);\n    fclose(f);\n}\n"
+    "static void expect(int code, int want) { if (code != want) exit(10 + code); }\n"
+    "int main(void) {\n"
+    "    const net_threads *threads = NULL;\n    const net_train_threads *more = NULL;\n"
+    "#ifdef _OPENMP\n"
+    "    net_threads a = net_openmp_threads();\n    net_train_threads b = "
+    "net_train_openmp_threads();\n"
+    "    threads = &a;\n    more = &b;\n"
+    "#endif\n"
+    "    float image[NET_IMAGE_ELEMENTS], logits[NET_LOGITS_ELEMENTS], loss;\n"
+    "    int64_t label[NET_TRAIN_LABEL_ELEMENTS];\n"
+    "    float *weights = block(NET_TRAIN_WEIGHTS_SIZE), *out = block(NET_TRAIN_WEIGHTS_SIZE);\n"
+    "    char *state = block(NET_STATE_SIZE), *workspace = block(NET_WORKSPACE_SIZE);\n"
+    "    load(\"image.raw\", image, sizeof image);\n    load(\"label.raw\", label, sizeof label);\n"
+    "    load(\"weights.raw\", weights, NET_TRAIN_WEIGHTS_SIZE);\n"
+    "    expect(net_init(NULL, NULL), NET_E_NULL);\n"
+    "    expect(net_init(state + 4, NULL), NET_E_ALIGN);\n"
+    "    expect(net_init(state, NULL), NET_OK);\n"
+    "    expect(net_run(state, workspace, NULL, logits, threads), NET_E_NULL);\n"
+    "    expect(net_run(state, workspace + 32, image, logits, threads), NET_E_ALIGN);\n"
+    "    expect(net_run(state, workspace, image, logits, threads), 0);\n"
+    "    save(\"logits.raw\", logits, sizeof logits);\n"
+    "    expect(net_init(state, weights), NET_OK);\n"
+    "    memset(logits, 0, sizeof logits);\n"
+    "    expect(net_run(state, workspace, image, logits, threads), 0);\n"
+    "    save(\"logits2.raw\", logits, sizeof logits);\n"
+    "    free(state);\n    free(workspace);\n"
+    "    state = block(NET_TRAIN_STATE_SIZE);\n    workspace = block(NET_TRAIN_WORKSPACE_SIZE);\n"
+    "    expect(net_train_init(state, NULL), NET_TRAIN_E_WEIGHTS);\n"
+    "    expect(net_train_init(state, weights), 0);\n"
+    "    expect(net_train_export(state, out), 0);\n"
+    "    if (memcmp(out, weights, NET_TRAIN_WEIGHTS_SIZE) != 0) exit(8);\n"
+    "    expect(net_train_step(state, workspace, image, label, 0.01f, 1, 7, &loss, more), 0);\n"
+    "    expect(net_train_export(state, out), 0);\n"
+    "    save(\"updated.raw\", out, NET_TRAIN_WEIGHTS_SIZE);\n"
+    "    save(\"loss.raw\", &loss, sizeof loss);\n"
+    "    for (int i = 0; i < NET_TRAIN_PARAMETERS; i++)\n"
+    "        printf(\"%s %zu %zu\\n\", net_train_parameters[i].name, "
+    "net_train_parameters[i].offset,\n"
+    "               net_train_parameters[i].elements);\n"
+    "    fprintf(stderr, \"%s; %s\\n\", net_error(NET_E_ALIGN), net_train_error(1000));\n"
+    "    free(state);\n    free(workspace);\n    free(weights);\n    free(out);\n"
+    "    return 0;\n}\n";
+
+enum { BATCH = 6, IMAGE = BATCH * CLI_CASE_SIDE * CLI_CASE_SIDE };
+
+static void write_inputs(const cli_case *t) {
+    float image[IMAGE];
+    int64_t label[BATCH];
+    for (int i = 0; i < IMAGE; i++)
+        image[i] = (float)rt_random_normal(3, (rt_place){.index = (uint32_t)i});
+    for (int i = 0; i < BATCH; i++) label[i] = i % CLI_CASE_CLASSES;
+    cli_case_write(t, "image.raw", image, sizeof image);
+    cli_case_write(t, "label.raw", label, sizeof label);
+    rt_tensor tensors[2] = {
+        {"image", RT_F32, 4, {BATCH, 1, CLI_CASE_SIDE, CLI_CASE_SIDE}, image},
+        {"label", RT_I64, 1, {BATCH}, label}};
+    rt_error error;
+    assert_true(rt_tensors_write(cli_case_path(t, "in.safetensors"), tensors, 2, NULL, 0, &error));
+}
+
+/* The tensor's bytes are those of the raw file from `offset` on. */
+static void same_bytes(const cli_case *t, const char *raw, size_t offset, const rt_tensor *tensor) {
+    size_t size, bytes = (size_t)rt_tensor_elements(tensor) * 4;
+    char *data = cli_case_read(t, raw, &size);
+    assert_non_null(data);
+    assert_true(offset + bytes <= size);
+    if (memcmp(data + offset, tensor->data, bytes) != 0)
+        print_error("%s: '%s' differs\n", raw, tensor->name);
+    assert_memory_equal(data + offset, tensor->data, bytes);
+    free(data);
+}
+
+static rt_tensors *open_tensors(const cli_case *t, const char *name) {
+    rt_error error;
+    rt_tensors *file = rt_tensors_open(cli_case_path(t, name), &error);
+    if (!file) print_error("%s\n", error.text);
+    assert_non_null(file);
+    return file;
+}
+
+/* Parameters in the order of the header's table, as the program prints it. */
+static void write_weights(const cli_case *t) {
+    char *header = cli_case_read(t, "net_train.h", NULL), name[64];
+    rt_tensors *file = open_tensors(t, "a/last.safetensors");
+    float *weights = calloc(4096, sizeof *weights);
+    unsigned offset, elements, rows = 0, end = 0;
+    for (const char *p = header; (p = strstr(p, "    {\"")); p++) {
+        if (sscanf(p, "    {\"%63[^\"]\", %u, %u", name, &offset, &elements) != 3) continue;
+        const rt_tensor *tensor = rt_tensors_find(file, name);
+        assert_non_null(tensor);
+        assert_int_equal(rt_tensor_elements(tensor), elements);
+        assert_true(offset == end && offset + elements <= 4096);
+        memcpy(weights + offset, tensor->data, elements * sizeof *weights);
+        end = offset + elements;
+        rows++;
+    }
+    assert_int_equal(rows, rt_tensors_count(file));
+    cli_case_write(t, "weights.raw", weights, end * sizeof *weights);
+    free(weights);
+    free(header);
+    rt_tensors_close(file);
+}
+
+static void compare(cli_case *t) {
+    rt_tensors *run = open_tensors(t, "run.safetensors");
+    rt_tensors *step = open_tensors(t, "step.safetensors");
+    same_bytes(t, "logits.raw", 0, rt_tensors_find(run, "logits"));
+    same_bytes(t, "logits2.raw", 0, rt_tensors_find(run, "logits"));
+    same_bytes(t, "loss.raw", 0, rt_tensors_find(step, "loss"));
+    int rows = 0;
+    for (const char *line = t->out; *line; line = strchr(line, '\n') + 1) {
+        char name[64];
+        size_t offset, elements;
+        assert_int_equal(sscanf(line, "%63s %zu %zu", name, &offset, &elements), 3);
+        const rt_tensor *tensor = rt_tensors_find(step, name);
+        assert_non_null(tensor);
+        same_bytes(t, "updated.raw", 4 * offset, tensor);
+        rows++;
+    }
+    assert_int_equal(rows + 2, rt_tensors_count(step)); /* loss and logits */
+    rt_tensors_close(run);
+    rt_tensors_close(step);
+}
+
+static void agree_with_jit(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 64);
+    write_inputs(&t);
+    cli_case_write(&t, "main.c", program, sizeof program - 1);
+    cli_case_expect(&t, "train net.cnx --data data --out a", 0, NULL);
+    cli_case_expect(&t, "net.cnx --emit-infer --batch 6 --weights a/last.safetensors", 0, "net.h");
+    cli_case_expect(&t, "net.cnx --emit-train --batch 6", 0, "net_train.h");
+    write_weights(&t);
+    cli_case_expect(&t, "run net.cnx --weights a/last.safetensors --inputs in.safetensors "
+                        "--outputs run.safetensors", 0, NULL);
+    cli_case_expect(&t, "run net.cnx --train --update --lr 0.01 --seed 7 --recipe default --weights "
+                        "a/last.safetensors --inputs in.safetensors --outputs step.safetensors",
+                    0, NULL);
+    static const char *const flags[] = {"", "-fopenmp", "-Wno-unknown-pragmas"};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        char command[512];
+        snprintf(command, sizeof command,
+                 "cc -std=c11 -O1 -Wall -Wextra -Wpedantic -Werror %s main.c net.o net_train.o -lm "
+                 "-o main && rm -f *.out && ./main", flags[i]);
+        int code = cli_case_shell(&t, command);
+        if (code) print_error("exit %d: %s\n", code, t.err);
+        assert_int_equal(code, 0);
+        assert_string_equal(t.err, "state or workspace is not aligned to 64 bytes; unknown code\n");
+        compare(&t);
+    }
+    cli_case_free(&t);
+}
+
+/* Also on every path that this machine can run, and for no x86 at all. */
+static void need_libc_alone(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    int code = cli_case_shell(
+        &t, "set -e\nfor o in '' '--cpu generic' '--cpu x86-64-v3' '--cpu x86-64-v4' "
+            "'--target aarch64-linux-gnu'; do\n"
+            "for k in infer train; do '" CNX_TEST_CNXC "' net.cnx --emit-$k $o -o x.o; "
+            "nm -u x.o; nm x.o | grep -E ' [A-Z] ' | grep -vE ' U | x_' || true; done; done");
+    if (code) print_error("%s", t.err);
+    assert_int_equal(code, 0);
+    static const char *const allowed[] = {"memcpy", "memset", "memmove", "pow",  "exp", "expf",
+                                          "log",    "logf",   "sqrt",    "sqrtf", "fma", "fmaf"};
+    for (const char *line = t.out; *line; line = strchr(line, '\n') + 1) {
+        char name[128];
+        bool known = false;
+        assert_int_equal(sscanf(line, " U %127s", name), 1);
+        for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
+            known = known || strcmp(name, allowed[i]) == 0;
+        if (!known) print_error("an object needs '%s'\n", name);
+        assert_true(known);
+    }
+    cli_case_free(&t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(agree_with_jit),
+                                       cmocka_unit_test(need_libc_alone)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
