@@ -1,8 +1,8 @@
 /* Clusters and the fusion rules that grow them.
  *
  * requires     root, users, result of the low_state
- * establishes  every node that computes something is in exactly one cluster; the graph of clusters
- *              has no cycle
+ * establishes  every node that computes something is in exactly one cluster, made of parameters
+ *              alone as a whole or not at all; the graph of clusters has no cycle
  */
 #include "lowering.h"
 
@@ -101,6 +101,7 @@ static bool would_delay(const low_state *low, int32_t into, int32_t from) {
 bool low_try_merge(low_state *low, int32_t into, int32_t from) {
     low_cluster *a = &low->clusters[into], *b = &low->clusters[from];
     if (into == from || (a->anchor >= 0 && b->anchor >= 0)) return false;
+    if (low->fixed[a->member[0]] != low->fixed[b->member[0]]) return false;
     if (would_delay(low, into, from) || would_cycle(low, into, from)) return false;
     for (size_t i = 0; i < b->count; i++) {
         *IR_PUSH(low->scratch, a->member, a->count, a->capacity) = b->member[i];

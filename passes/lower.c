@@ -67,30 +67,36 @@ static void find_live(low_state *low) {
             low->live[g->nodes[i].operand[o].id] = true;
 }
 
-static void find_fixed_and_results(low_state *low) {
+static void find_results(low_state *low) {
+    const ir_graph *g = low->graph;
+    low->result = ir_arena_alloc(low->scratch, g->count + 1);
+    low->late = ir_arena_alloc(low->scratch, g->count + 1);
+    for (size_t i = 0; i < g->output_count; i++)
+        low->result[low->root[g->outputs[i].value.id]] = true;
+    for (size_t i = 0; i < g->update_count; i++) {
+        int32_t root = low->root[g->updates[i].value.id];
+        low->result[root] = true;
+        low->late[root] = ir_op_get(g->nodes[root].op)->kind != IR_SOURCE;
+    }
+    for (size_t i = 0; i < g->count; i++)
+        for (int o = 0; o < g->nodes[i].operand_count; o++)
+            low->late[i] = low->late[i] || low->late[g->nodes[i].operand[o].id];
+}
+
+/* What depends on parameters alone is computed once: but not updates, and no output of an inference
+ * program, whose init has no outputs to write to. */
+static void find_fixed(low_state *low) {
     const ir_graph *g = low->graph;
     low->fixed = ir_arena_alloc(low->scratch, g->count + 1);
-    low->result = ir_arena_alloc(low->scratch, g->count + 1);
     for (size_t i = 0; i < g->count; i++) {
         const ir_node *node = &g->nodes[i];
         bool source = ir_op_get(node->op)->kind == IR_SOURCE;
         bool fixed = source ? node->op == IR_OP_param || node->op == IR_OP_constant : true;
         for (int o = 0; o < node->operand_count; o++)
             fixed = fixed && low->fixed[node->operand[o].id];
-        low->fixed[i] = fixed;
+        if (!source && low->result[i] && g->kind == IR_KIND_INFER) fixed = false;
+        low->fixed[i] = fixed && !low->late[i];
     }
-    low->late = ir_arena_alloc(low->scratch, g->count + 1);
-    for (size_t i = 0; i < g->update_count; i++) {
-        int32_t root = low->root[g->updates[i].value.id];
-        low->late[root] = ir_op_get(g->nodes[root].op)->kind != IR_SOURCE;
-    }
-    for (size_t i = 0; i < g->count; i++)
-        for (int o = 0; o < g->nodes[i].operand_count; o++)
-            low->late[i] = low->late[i] || low->late[g->nodes[i].operand[o].id];
-    for (size_t i = 0; i < g->output_count; i++)
-        low->result[low->root[g->outputs[i].value.id]] = true;
-    for (size_t i = 0; i < g->update_count; i++)
-        low->result[low->root[g->updates[i].value.id]] = true;
 }
 
 int32_t low_new_buffer(low_state *low, const char *name, ir_dtype dtype, ir_type type,
@@ -332,7 +338,8 @@ static ir_plan *lower_graph(const ir_graph *graph, const pass_lower_options *opt
     memset(low.weight_copy, 0xff, (graph->count + 1) * sizeof(int32_t));
     find_live(&low);
     find_roots_and_users(&low);
-    find_fixed_and_results(&low);
+    find_results(&low);
+    find_fixed(&low);
     make_source_buffers(&low);
     make_result_buffers(&low);
     low_make_clusters(&low);
