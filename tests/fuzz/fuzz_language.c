@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const corpus[] = {"models/*.cnx", "tests/golden/fe/*.golden", NULL};
+static const char *const corpus[] = {"models/*.cnx", "tests/golden/fe/*.golden",
+                                     "tests/golden/fe/*.cnx", NULL};
 static const char *const words[] = {
 #define TOKEN(name, text) text,
 #define KEYWORD(name, text) " " text " ",
