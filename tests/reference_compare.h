@@ -3,8 +3,8 @@
  * has is an error. Where the file holds a sketch, norms are estimated from it (see ref_sketch).
  *
  *     ref_report report = {.name = "v2"};
- *     ref_compare_outputs(&report, file, &program);      logits, loss, pred, grad.*
- *     ref_compare_steps(&report, file, &train_program);  losses, final.* or sketch.update.*
+ *     ref_compare_outputs(&report, file, &program);          logits, loss, pred, grad.*
+ *     ref_compare_steps(&report, file, &train_program, lr);  losses, update.*
  *     ref_judge(&report, ref_tight);                     prints one line; fails beyond the limits
  */
 #ifndef REFERENCE_COMPARE_H
@@ -87,19 +87,6 @@ static inline double ref_sketch_error(const char *name, const double *a, int64_t
     return error == 0 ? 0 : error / sketch[0];
 }
 
-/* A tensor of the file by PREFIX + NAME, with a shape that fits up to dimensions of 1; else NULL.
- */
-static inline const rt_tensor *ref_find(const rt_tensors *file, const char *prefix,
-                                        const rt_tensor *like) {
-    char name[512];
-    snprintf(name, sizeof name, "%s%s", prefix, like->name);
-    const rt_tensor *t = rt_tensors_find(file, name);
-    if (t && rt_tensor_elements(t) != rt_tensor_elements(like))
-        fail_msg("%s has %lld elements in the file, %lld in the program", name,
-                 (long long)rt_tensor_elements(t), (long long)rt_tensor_elements(like));
-    return t;
-}
-
 /* A tensor as large as a parameter: in full or as a sketch, whichever the file holds. */
 static inline void ref_compare_large(ref_report *r, ref_kind kind, const rt_tensors *file,
                                      const char *name, const double *value, int64_t count) {
@@ -123,6 +110,15 @@ static inline double *ref_widen(const float *value, int64_t count) {
     return wide;
 }
 
+static inline void ref_compare_output(ref_report *r, ref_kind kind, const rt_tensor *t,
+                                      const double *value, int64_t count) {
+    if (rt_tensor_elements(t) != count)
+        fail_msg("%s: '%s' has another size in the file", r->name, t->name);
+    double *other = ref_read(t);
+    ref_note(r, kind, t->name, ref_max_error(value, other, count));
+    free(other);
+}
+
 /* How many tensors of the file begin with a prefix, in full or sketched. */
 static inline int ref_count(const rt_tensors *file, const char *prefix) {
     int count = 0;
@@ -141,17 +137,14 @@ static inline void ref_compare_outputs(ref_report *r, const rt_tensors *file,
         if (!io->output) continue;
         int64_t count = ir_type_elements(io->type);
         double *value = ref_widen(io->data, count);
-        if (strncmp(io->name, "grad.", 5) == 0) {
-            ref_compare_large(r, REF_GRADIENT, file, io->name, value, count);
-        } else {
-            rt_tensor like = ref_shape(io->name, io->type);
-            const rt_tensor *t = ref_find(file, "", &like);
-            if (!t) fail_msg("%s: the file has no '%s'", r->name, io->name);
-            double *other = ref_read(t);
-            ref_note(r, strcmp(io->name, "loss") == 0 ? REF_LOSS : REF_OUTPUT, io->name,
-                     ref_max_error(value, other, count));
-            free(other);
-        }
+        const rt_tensor *t = rt_tensors_find(file, io->name);
+        ref_kind kind = strncmp(io->name, "grad.", 5) == 0 ? REF_GRADIENT
+                        : strcmp(io->name, "loss") == 0    ? REF_LOSS
+                                                           : REF_OUTPUT;
+        if (kind == REF_GRADIENT || !t)
+            ref_compare_large(r, kind, file, io->name, value, count);
+        else
+            ref_compare_output(r, kind, t, value, count);
         free(value);
     }
     int expected = p->plan->kind == IR_KIND_GRAD ? ref_count(file, "grad.") : 0;
@@ -159,13 +152,14 @@ static inline void ref_compare_outputs(ref_report *r, const rt_tensors *file,
         fail_msg("%s: %d gradients, the file has %d", r->name, r->compared[REF_GRADIENT], expected);
 }
 
-/* Ten steps of a training program at the reference's learning rate. */
-static inline void ref_compare_steps(ref_report *r, const rt_tensors *file, ref_program *p) {
+/* Ten steps of a training program. */
+static inline void ref_compare_steps(ref_report *r, const rt_tensors *file, ref_program *p,
+                                     float lr) {
     const rt_tensor *t = rt_tensors_find(file, "losses");
     if (!t) fail_msg("%s: the file has no 'losses'", r->name);
     double *losses = ref_read(t);
     for (int64_t s = 0; s < t->dim[0]; s++) {
-        ref_step(p, 1e-3f, (uint64_t)s + 1);
+        ref_step(p, lr, (uint64_t)s + 1);
         double loss = *(const float *)ref_io(p, "loss")->data;
         ref_note(r, REF_LOSSES, "losses", fabs(loss - losses[s]) / fabs(losses[s]));
     }

@@ -30,6 +30,7 @@ typedef struct ref_model {
     int64_t kept;    /* patches that `mask` keeps of a sample; 0: no mask */
     double beta2;    /* of AdamW; 0: 0.999 */
     const char *cpu; /* NULL: native */
+    bool densify;    /* the masked-dense form of a tile-sparse model */
 } ref_model;
 
 typedef struct ref_tensor {
@@ -65,7 +66,8 @@ static inline void ref_elaborate(ref_program *p, const ref_model *m, ir_kind kin
                           .define_count = count};
     fe_model *model = fe_load(path, NULL, p->diag);
     ir_graph *source = model ? fe_elaborate(model, &options, p->diag) : NULL;
-    pass_options passes = {.optimizer = {.beta1 = 0.9,
+    pass_options passes = {.densify = m->densify,
+                           .optimizer = {.beta1 = 0.9,
                                          .beta2 = m->beta2 > 0 ? m->beta2 : 0.999,
                                          .eps = 1e-8,
                                          .weight_decay = 0.05}};

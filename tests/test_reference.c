@@ -33,7 +33,7 @@ static bool check(const char *name, const ref_model *model) {
     ref_compare_outputs(&report, file, &p);
     ref_free(&p);
     ref_build(&p, model, IR_KIND_TRAIN);
-    ref_compare_steps(&report, file, &p);
+    ref_compare_steps(&report, file, &p, 1e-3f);
     ref_free(&p);
     rt_tensors_close(file);
     return ref_judge(&report, ref_tight);

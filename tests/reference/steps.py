@@ -23,15 +23,15 @@ def decays(name, value):
     return value.ndim > 1 and not name.endswith((".bias", ".gamma", ".beta"))
 
 
-def train(p, loss_of, betas=(0.9, 0.999), steps=STEPS):
+def train(p, loss_of, betas=(0.9, 0.999), lr=LR):
     """Updates p in place; the loss before each step, as numbers."""
     groups = [
         {"params": [v for n, v in p.items() if decays(n, v)], "weight_decay": WEIGHT_DECAY},
         {"params": [v for n, v in p.items() if not decays(n, v)], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=LR, betas=betas, eps=1e-8, foreach=False)
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, eps=1e-8, foreach=False)
     losses = []
-    for _ in range(steps):
+    for _ in range(STEPS):
         optimizer.zero_grad()
         loss = loss_of(p)
         loss.backward()
@@ -61,6 +61,8 @@ def noise(single, double, first):
         elif kind == "final":
             start = first[name[len("final.") :]]
             error = relative(value - start, exact - start)
+        elif kind == "losses":
+            error = np.max(np.abs(value - exact) / np.abs(exact))
         else:
             error = np.max(np.abs(value - exact)) / max(np.max(np.abs(exact)), 1e-30)
         if error >= worst.get(kind, (-1, ""))[0]:
