@@ -144,6 +144,26 @@ static bool lone_pointwise(const low_state *low, int32_t node) {
     return c >= 0 && low->clusters[c].count == 1 && low_is(low, node, IR_POINTWISE);
 }
 
+/* An anchor's tile runs over sites of a sample and columns: an operand changes from site to site as
+ * a whole, or not at all. */
+static bool fits_anchor(const low_state *low, const low_cluster *c, const ir_node *user) {
+    ir_type domain = low_domain(low, c);
+    for (int o = 0; c->anchor >= 0 && o < user->operand_count; o++) {
+        ir_type type = ir_type_of(low->graph, user->operand[o]);
+        bool changes = false, stays = false;
+        for (int d = 1; d < domain.rank - 1; d++) {
+            int own = d - (domain.rank - type.rank);
+            if (domain.dim[d] == 1) continue;
+            if (own >= 0 && type.dim[own] != 1)
+                changes = true;
+            else
+                stays = true;
+        }
+        if (changes && stays) return false;
+    }
+    return true;
+}
+
 /* Merges lone pointwise users of the cluster's members into it, as long as any can be. */
 static void absorb_users(low_state *low, int32_t id) {
     low_cluster *c = &low->clusters[id];
@@ -155,6 +175,7 @@ static void absorb_users(low_state *low, int32_t id) {
             int32_t user = low->users[node][u];
             if (!lone_pointwise(low, user)) continue;
             if (!ir_type_same_shape(low->graph->nodes[user].type, domain)) continue;
+            if (!fits_anchor(low, c, &low->graph->nodes[user])) continue;
             if (low_try_merge(low, id, low->cluster_of[user])) i = (size_t)-1;
             if (i == (size_t)-1) break;
         }

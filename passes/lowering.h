@@ -93,7 +93,7 @@ typedef struct low_context {
     ir_extent rows, cols;
     int sample_loop;              /* loop over samples, or -1 */
     int section;                  /* low_section if the caller knows it, or -1 */
-    int correction[2];            /* 1 - beta^step of the Adam moments, once low_prelude ran */
+    int correction[2];            /* 1 - beta^step of the Adam moments, or 0 before low_prelude */
 } low_context;
 
 /* fold_scale.c, split_axes.c: graph to graph, before clusters are made */
