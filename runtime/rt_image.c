@@ -4,6 +4,7 @@
 #include "rt_image.h"
 
 #include "rt_file.h"
+#include "rt_image_check.h"
 #include "rt_stb.h"
 
 #include <errno.h>
@@ -13,9 +14,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <zlib.h>
-
-enum { PNG_SIGNATURE = 8, PNG_CHUNK = 12 /* length, type, CRC */ };
-static const uint8_t png_signature[PNG_SIGNATURE] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
 
 bool rt_image_new(int width, int height, int channels, rt_image *image, rt_error *error) {
     *image = (rt_image){.width = width, .height = height, .channels = channels};
@@ -36,46 +34,6 @@ void rt_image_free(rt_image *image) {
 }
 
 /* --- decoding --- */
-
-static uint32_t read_be32(const uint8_t *p) {
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-/* A chunk that a reader may not skip, and that is none of the four of the format. */
-static bool is_unknown(const uint8_t *type) {
-    static const char known[][5] = {"IHDR", "PLTE", "IDAT", "IEND"};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (memcmp(type, known[i], 4) == 0) return false;
-    return (type[0] & 0x20) == 0;
-}
-
-/* The decoder does not look at the checksums of a PNG's chunks; a flipped bit would pass as pixels.
- * Chunks it does not know make it write to a variable that all threads share: refused here. */
-static bool check_png(const char *name, const uint8_t *bytes, size_t size, rt_error *error) {
-    for (size_t at = PNG_SIGNATURE;;) {
-        if (size - at < PNG_CHUNK)
-            return rt_fail(error, "%s: PNG ends at byte %zu without an IEND chunk", name, size);
-        uint32_t length = read_be32(bytes + at);
-        const uint8_t *type = bytes + at + 4;
-        if (length > size - at - PNG_CHUNK)
-            return rt_fail(error,
-                           "%s: PNG chunk at byte %zu has %u bytes, but the file ends at %zu", name,
-                           at, length, size);
-        uint32_t found = read_be32(type + 4 + length);
-        uint32_t expected = (uint32_t)crc32(crc32(0, NULL, 0), type, length + 4);
-        if (found != expected)
-            return rt_fail(error,
-                           "%s: PNG chunk at byte %zu has checksum %08x; its bytes give %08x", name,
-                           at, found, expected);
-        if (is_unknown(type))
-            return rt_fail(error,
-                           "%s: PNG chunk at byte %zu has type %02x %02x %02x %02x; expected IHDR, "
-                           "PLTE, IDAT, IEND or one that may be skipped",
-                           name, at, type[0], type[1], type[2], type[3]);
-        if (memcmp(type, "IEND", 4) == 0) return true;
-        at += PNG_CHUNK + length;
-    }
-}
 
 /* Grey as PIL has it (ITU-R 601-2): (19595 R + 38470 G + 7471 B + 2^15) / 2^16. Alpha is dropped.
  */
@@ -100,8 +58,7 @@ bool rt_image_decode(const char *name, const uint8_t *bytes, size_t size, int ch
     *image = (rt_image){0};
     rt_stb_info info = {0};
     const char *reason;
-    bool png = size >= PNG_SIGNATURE && memcmp(bytes, png_signature, PNG_SIGNATURE) == 0;
-    if (png && !check_png(name, bytes, size, error)) return false;
+    if (!rt_image_check(name, bytes, size, error)) return false;
     if (!rt_stb_size(bytes, size, &info, &reason))
         return rt_fail(error, "%s: no image (%s); expected PNG, JPEG or BMP", name, reason);
     if (info.width < 1 || info.height < 1 || info.width > RT_MAX_IMAGE_SIDE ||
@@ -247,7 +204,7 @@ bool rt_image_write_png(const char *path, const rt_image *image, rt_error *error
         put_be32(header + 4, (uint32_t)image->height);
         header[8] = 8; /* bits a channel */
         header[9] = image->channels == 3 ? 2 : 0;
-        rt_file_write(file, png_signature, sizeof png_signature);
+        rt_file_write(file, "\x89PNG\r\n\x1a\n", 8);
         write_chunk(file, "IHDR", header, sizeof header);
         write_chunk(file, "IDAT", packed, (uint32_t)bytes);
         write_chunk(file, "IEND", header, 0);

@@ -1,5 +1,7 @@
 /* The only file that sees stb_image. Its memory goes through a bound, because a few bytes of a
- * compressed stream can ask for gigabytes. */
+ * compressed stream can ask for gigabytes, and comes zeroed, because it uses tables of a broken
+ * JPEG that were never filled. It counts on signed arithmetic that wraps around;
+ * runtime/CMakeLists.txt says so to the compiler. */
 #include "rt_stb.h"
 
 #include "rt_image.h"
@@ -11,7 +13,7 @@
 static const size_t largest_block = (size_t)2 * RT_MAX_IMAGE_BYTES + (1 << 20);
 
 static void *bounded_malloc(size_t size) {
-    return size <= largest_block ? malloc(size) : NULL;
+    return size <= largest_block ? calloc(size ? size : 1, 1) : NULL;
 }
 
 static void *bounded_realloc(void *block, size_t size) {

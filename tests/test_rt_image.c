@@ -236,6 +236,49 @@ static void test_chunks(void **state) {
     free(bytes);
 }
 
+/* Where a JPEG's Huffman table begins: behind ff c4 and a length. */
+static size_t find_table(const uint8_t *bytes, size_t size) {
+    for (size_t i = 0; i + 4 < size; i++)
+        if (bytes[i] == 0xff && bytes[i + 1] == 0xc4) return i + 4;
+    fail_msg("no table");
+    return 0;
+}
+
+/* Tables that would be written behind their end, segments behind the file's, no end at all. */
+static void test_jpeg_parts(void **state) {
+    (void)state;
+    size_t size;
+    uint8_t *bytes = picture("grey.jpg", &size);
+    size_t table = find_table(bytes, size);
+    char message[200];
+    uint8_t kept = bytes[table + 8];
+    bytes[table + 8] = 250;
+    snprintf(message, sizeof message,
+             "f: JPEG Huffman table at byte %zu has 261 symbols; expected at most 255", table);
+    expect_broken(bytes, size, message);
+    bytes[table + 8] = 9;
+    snprintf(message, sizeof message,
+             "f: JPEG Huffman table at byte %zu takes 37 bytes; its segment has 29 left", table);
+    expect_broken(bytes, size, message);
+    bytes[table + 8] = kept;
+    bytes[table - 2] = 0x7f;
+    snprintf(message, sizeof message,
+             "f: JPEG segment ff c4 at byte %zu has 32543 bytes; expected 2 to %zu", table - 4,
+             size - table + 2);
+    expect_broken(bytes, size, message);
+    bytes[table - 3] = 0;
+    snprintf(message, sizeof message,
+             "f: JPEG marker ff 00 at byte %zu; expected that of a segment", table - 4);
+    expect_broken(bytes, size, message);
+    free(bytes);
+    bytes = picture("grey.jpg", &size);
+    snprintf(message, sizeof message, "f: JPEG ends at byte %zu without an end marker", size - 2);
+    expect_broken(bytes, size - 2, message);
+    free(bytes);
+    expect_broken((const uint8_t *)"\xff\xff", 2,
+                  "f: no image (it begins with ff, but is no JPEG)");
+}
+
 /* --- writing --- */
 
 static void test_write_png(void **state) {
@@ -404,13 +447,21 @@ static void test_normalize(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms),       cmocka_unit_test(test_bits),
-        cmocka_unit_test(test_cut_files),   cmocka_unit_test(test_flipped_bits),
-        cmocka_unit_test(test_sizes),       cmocka_unit_test(test_zip_bomb),
-        cmocka_unit_test(test_other_files), cmocka_unit_test(test_chunks),
-        cmocka_unit_test(test_write_png),   cmocka_unit_test(test_new),
-        cmocka_unit_test(test_crop),        cmocka_unit_test(test_centre),
-        cmocka_unit_test(test_evaluate),    cmocka_unit_test(test_evaluate_strip),
+        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_cut_files),
+        cmocka_unit_test(test_flipped_bits),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_zip_bomb),
+        cmocka_unit_test(test_other_files),
+        cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_jpeg_parts),
+        cmocka_unit_test(test_write_png),
+        cmocka_unit_test(test_new),
+        cmocka_unit_test(test_crop),
+        cmocka_unit_test(test_centre),
+        cmocka_unit_test(test_evaluate),
+        cmocka_unit_test(test_evaluate_strip),
         cmocka_unit_test(test_normalize),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
