@@ -19,7 +19,8 @@ static uint8_t pattern[64];
 
 static rt_tensor tensor_of(const char *name, rt_dtype dtype, int rank, const int64_t *dim) {
     rt_tensor t = {.name = name, .dtype = dtype, .rank = rank, .data = pattern};
-    memcpy(t.dim, dim, (size_t)rank * sizeof *dim);
+    for (int i = 0; i < rank; i++)
+        t.dim[i] = dim[i];
     return t;
 }
 
