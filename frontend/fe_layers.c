@@ -123,8 +123,10 @@ static bool get_pair(layer_call *c, const char *name, int64_t least, ir_ints *ou
     return true;
 }
 
+static bool is_sparse(const layer_call *c) { return c->type.sparsity.kept != 0; }
+
 static bool expect_image(layer_call *c) {
-    if (c->type.rank == 4) return true;
+    if (c->type.rank == 4 || is_sparse(c)) return true;
     fe_fail(c->e, c->call->args[0].loc, "%s takes a tensor (N,H,W,C), found one of rank %d",
             c->call->text, c->type.rank);
     return false;
@@ -142,10 +144,34 @@ static fe_value build_weighted(layer_call *c, const weighted *w) {
     bool bias = true;
     double std = 0;
     if (!get_bool(c, "bias", &bias) || !get_number(c, "std", &std)) return fe_poison();
-    ir_value operands[3] = {c->x, own_parameter(c, "weight", w->shape, "trunc_normal", std)};
-    if (bias) operands[2] = own_parameter(c, "bias", IR_INTS(w->outputs), "zeros", 0);
-    if (!ir_some(operands[1]) || (bias && !ir_some(operands[2]))) return fe_poison();
-    return fe_node(c->e, c->call->loc, w->op, operands, bias ? 3 : 2, w->attrs, c->label);
+    ir_value operands[4] = {c->x, own_parameter(c, "weight", w->shape, "trunc_normal", std)};
+    int count = 2;
+    if (w->op == IR_OP_sparse_conv) operands[count++] = ir_sparse_table(c->e->graph, c->x);
+    if (bias) operands[count++] = own_parameter(c, "bias", IR_INTS(w->outputs), "zeros", 0);
+    for (int i = 0; i < count; i++)
+        if (!ir_some(operands[i])) return fe_poison();
+    return fe_node(c->e, c->call->loc, w->op, operands, count, w->attrs, c->label);
+}
+
+/* The same convolution on a tile-sparse tensor. Its sites stay what they are, so the border must be
+ * that of a window with stride 1, or none for patches. */
+static fe_value build_sparse(layer_call *c, weighted w, int64_t groups) {
+    const ir_ints *stride = &w.attrs->stride, *pad = &w.attrs->pad;
+    for (int i = 0; i < 2; i++) {
+        int64_t kernel = w.shape.item[2 + i], step = stride->item[i];
+        int64_t wanted = step == kernel && kernel > 1 ? 0 : kernel / 2;
+        if (pad->item[i] == wanted) continue;
+        return fe_fail(c->e, c->call->loc,
+                       "%s on a tile-sparse tensor: pad is %lld, expected %lld for a window of "
+                       "%lld with stride %lld",
+                       c->call->text, (long long)pad->item[i], (long long)wanted,
+                       (long long)kernel, (long long)step);
+    }
+    ir_attrs attrs = {
+        .stride = *stride, .groups = groups, .set = IR_SET(stride) | IR_SET(groups)};
+    w.op = IR_OP_sparse_conv;
+    w.attrs = &attrs;
+    return build_weighted(c, &w);
 }
 
 /* ---- one function per row of fe_builtins.def ---- */
@@ -159,14 +185,15 @@ static fe_value layer_conv2d(layer_call *c) {
         !get_pair(c, "stride", 1, &attrs.stride) || !get_pair(c, "pad", 0, &attrs.pad))
         return fe_poison();
     attrs.groups = groups;
-    if (c->type.dim[3] % groups || channels % groups)
+    int64_t inputs = c->type.dim[c->type.rank - 1];
+    if (inputs % groups || channels % groups)
         return fe_fail(c->e, c->call->loc,
                        "conv2d: %lld and %lld channels are not divisible into %lld groups",
-                       (long long)c->type.dim[3], (long long)channels, (long long)groups);
+                       (long long)inputs, (long long)channels, (long long)groups);
     weighted w = {IR_OP_conv2d,
-                  IR_INTS(channels, c->type.dim[3] / groups, kernel.item[0], kernel.item[1]),
-                  channels, &attrs};
-    return build_weighted(c, &w);
+                  IR_INTS(channels, inputs / groups, kernel.item[0], kernel.item[1]), channels,
+                  &attrs};
+    return is_sparse(c) ? build_sparse(c, w, groups) : build_weighted(c, &w);
 }
 
 static fe_value layer_depthwise_conv(layer_call *c) {
@@ -177,10 +204,10 @@ static fe_value layer_depthwise_conv(layer_call *c) {
         return fe_poison();
     attrs.pad = IR_INTS(kernel.item[0] / 2, kernel.item[1] / 2);
     if (c->slots.given[slot_of(c, "pad")] && !get_pair(c, "pad", 0, &attrs.pad)) return fe_poison();
-    int64_t channels = c->type.dim[3];
+    int64_t channels = c->type.dim[c->type.rank - 1];
     weighted w = {IR_OP_depthwise_conv, IR_INTS(channels, 1, kernel.item[0], kernel.item[1]),
                   channels, &attrs};
-    return build_weighted(c, &w);
+    return is_sparse(c) ? build_sparse(c, w, channels) : build_weighted(c, &w);
 }
 
 static fe_value layer_linear(layer_call *c) {

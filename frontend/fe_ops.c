@@ -234,6 +234,11 @@ fe_value fe_call_op(fe_elab *e, const fe_expr *call, ir_op op, const fe_value *v
     int least, most, count = 0;
     ir_op_arity(op, &least, &most);
     if (!place_arguments(&c, values, least, most)) return fe_poison();
+    int step = find_operand(op, "step"); /* nobody has to say that random numbers differ by step */
+    if (step >= 0 && !c.has[step]) {
+        c.operands[step] = fe_node(e, call->loc, IR_OP_step, NULL, 0, NULL, NULL).tensor;
+        c.has[step] = true;
+    }
     while (count < most && c.has[count])
         count++;
     for (int i = count; i < most; i++)

@@ -156,14 +156,22 @@ static ir_ints shape_ints(ir_type type) {
     return ints;
 }
 
-ir_value ir_reshape(ir_graph *graph, ir_value x, ir_type shape_of) {
-    ir_sparsity s = shape_of.sparsity;
-    if (ir_type_same_shape(ir_type_of(graph, x), shape_of) &&
-        ir_type_of(graph, x).sparsity.kept == s.kept)
-        return x;
-    ir_attrs attrs = {.shape = shape_ints(shape_of), .kept = s.kept, .set = IR_SET(shape)};
+/* `x` through an op that takes a shape and a sparsity; x itself if it has them already. */
+static ir_value take_type(ir_graph *graph, ir_op op, ir_value x, ir_type type) {
+    ir_sparsity s = type.sparsity;
+    ir_type from = ir_type_of(graph, x);
+    if (ir_type_same_shape(from, type) && from.sparsity.kept == s.kept) return x;
+    ir_attrs attrs = {.shape = shape_ints(type), .kept = s.kept, .set = IR_SET(shape)};
     if (s.kept) attrs.grid = IR_INTS(s.grid_h, s.grid_w);
-    return ir_build(graph, IR_OP_reshape, &x, 1, &attrs, NULL);
+    return ir_build(graph, op, &x, 1, &attrs, NULL);
+}
+
+ir_value ir_reshape(ir_graph *graph, ir_value x, ir_type shape_of) {
+    return take_type(graph, IR_OP_reshape, x, shape_of);
+}
+
+ir_value ir_broadcast(ir_graph *graph, ir_value x, ir_type shape_of) {
+    return take_type(graph, IR_OP_broadcast, x, shape_of);
 }
 
 ir_value ir_sum(ir_graph *graph, ir_value x, ir_ints axes, bool keep) {

@@ -150,6 +150,7 @@ ir_value ir_unary(ir_graph *graph, ir_op op, ir_value a);
 ir_value ir_binary(ir_graph *graph, ir_op op, ir_value a, ir_value b);
 ir_value ir_scale(ir_graph *graph, ir_value x, double factor);
 ir_value ir_reshape(ir_graph *graph, ir_value x, ir_type shape_of);
+ir_value ir_broadcast(ir_graph *graph, ir_value x, ir_type shape_of);
 ir_value ir_sum(ir_graph *graph, ir_value x, ir_ints axes, bool keep);
 ir_value ir_constant(ir_graph *graph, ir_type type, double value);
 

@@ -9,16 +9,7 @@ OP_SHAPE(reshape) {
         return ir_shape_error(args, "%s has %lld elements, cannot become %s",
                               op_shape(args->type[0]).text,
                               (long long)ir_type_elements(args->type[0]), op_shape(*out).text);
-    const ir_ints *grid = &args->attrs->grid;
-    int64_t kept = args->attrs->kept, most = 1 << 20;
-    if (grid->count == 0 && kept == 0) return true;
-    if (grid->count != 2 || grid->item[0] < 1 || grid->item[1] < 1 || grid->item[0] > most ||
-        grid->item[1] > most || out->rank != 5 || out->dim[1] != kept ||
-        kept > grid->item[0] * grid->item[1])
-        return ir_shape_error(args, "%s with %lld kept tiles is not tile-sparse",
-                              op_shape(*out).text, (long long)kept);
-    out->sparsity = (ir_sparsity){(int32_t)grid->item[0], (int32_t)grid->item[1], (int32_t)kept};
-    return true;
+    return op_take_sparsity(args, out);
 }
 OP_EVAL(reshape) {
     memcpy(args->out, args->in[0], (size_t)ir_type_elements(args->node->type) * sizeof(double));

@@ -140,7 +140,7 @@ OP_SHAPE(broadcast) {
         return ir_shape_error(args, "%s does not broadcast to %s", op_shape(args->type[0]).text,
                               op_shape(to).text);
     *out = to;
-    return true;
+    return op_take_sparsity(args, out);
 }
 static double scalar_broadcast(const ir_eval_args *args, const double *x) {
     (void)args;

@@ -55,9 +55,7 @@ OP_GRAD(sum) {
     for (int i = 0; i < axes->count; i++) kept.dim[axes->item[i]] = 1;
     if (axes->count != 1 || axes->item[0] != x.rank - 1) kept.sparsity = (ir_sparsity){0};
     ir_value back = ir_reshape(graph, dy, kept);
-    ir_attrs attrs = {.set = IR_SET(shape), .shape = {.count = x.rank}};
-    for (int d = 0; d < x.rank; d++) attrs.shape.item[d] = x.dim[d];
-    dx[0] = ir_reshape(graph, ir_build(graph, IR_OP_broadcast, &back, 1, &attrs, NULL), x);
+    dx[0] = ir_broadcast(graph, back, x);
 }
 
 /* ---- rows ---- */

@@ -45,6 +45,19 @@ bool op_pointwise_shape(const ir_shape_args *args, ir_type *out) {
     return true;
 }
 
+bool op_take_sparsity(const ir_shape_args *args, ir_type *out) {
+    const ir_ints *grid = &args->attrs->grid;
+    int64_t kept = args->attrs->kept, most = 1 << 20;
+    if (grid->count == 0 && kept == 0) return true;
+    if (grid->count != 2 || grid->item[0] < 1 || grid->item[1] < 1 || grid->item[0] > most ||
+        grid->item[1] > most || out->rank != 5 || out->dim[1] != kept ||
+        kept > grid->item[0] * grid->item[1])
+        return ir_shape_error(args, "%s with %lld kept tiles is not tile-sparse",
+                              op_shape(*out).text, (long long)kept);
+    out->sparsity = (ir_sparsity){(int32_t)grid->item[0], (int32_t)grid->item[1], (int32_t)kept};
+    return true;
+}
+
 void op_strides(ir_type type, ir_type out, int64_t *stride) {
     int64_t next = 1;
     for (int d = out.rank - 1; d >= 0; d--) {

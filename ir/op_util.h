@@ -8,6 +8,8 @@
 bool op_broadcast(ir_type a, ir_type b, ir_type *out);
 /* Shape rule of a pointwise op: operands broadcast together, the result is f32. */
 bool op_pointwise_shape(const ir_shape_args *args, ir_type *out);
+/* Makes a result of rank 5 tile-sparse if the attributes `grid` and `kept` say so. */
+bool op_take_sparsity(const ir_shape_args *args, ir_type *out);
 /* Row-major strides of `type` lined up with `out`: 0 where it is broadcast. */
 void op_strides(ir_type type, ir_type out, int64_t *stride);
 /* Calls `at(context, i, offset of each operand)` for every element i of the result. */

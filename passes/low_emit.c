@@ -205,6 +205,9 @@ static int load_value(low_context *ctx, ir_value value, ir_type type) {
 int low_value_as(low_context *ctx, ir_value value, ir_type type) {
     if (ctx->memo[value.id] >= 0) return ctx->memo[value.id];
     const ir_node *node = ir_at(ctx->low->graph, value);
+    if (node->op == IR_OP_reshape && /* another sparsity, the same element */
+        ir_type_same_shape(node->type, ir_type_of(ctx->low->graph, node->operand[0])))
+        return ctx->memo[value.id] = low_value_as(ctx, node->operand[0], type);
     int stmt;
     if (node->op == IR_OP_constant) {
         stmt = kb_constant(&ctx->k, node->attrs.value);

@@ -158,6 +158,10 @@ static void make_source_buffers(low_state *low) {
     }
 }
 
+static bool is_computed(const low_state *low, int32_t root) {
+    return ir_op_get(low->graph->nodes[root].op)->kind != IR_SOURCE;
+}
+
 /* A result computed by a kernel is written straight to where the caller or the state wants it. */
 static void make_result_buffers(low_state *low) {
     const ir_graph *g = low->graph;
@@ -170,11 +174,12 @@ static void make_result_buffers(low_state *low) {
         int32_t b = low_new_buffer(low, keep_name(low, g->outputs[i].name), type.dtype, type,
                                    ir_type_elements(type), IR_BUFFER_OUTPUT);
         low->plan->buffers[b].index = io++;
-        if (low->buffer[root] < 0) low->buffer[root] = b;
+        if (low->buffer[root] < 0 && is_computed(low, root)) low->buffer[root] = b;
     }
     for (size_t i = 0; i < g->update_count; i++) {
         int32_t root = low->root[g->updates[i].value.id];
-        if (low->buffer[root] < 0) low->buffer[root] = low->buffer[g->updates[i].target.id];
+        if (low->buffer[root] < 0 && is_computed(low, root))
+            low->buffer[root] = low->buffer[g->updates[i].target.id];
     }
 }
 
@@ -192,7 +197,7 @@ static void fill_unit(low_state *low, int32_t dst, double value, low_section sec
     low_finish(&ctx);
 }
 
-void low_copy_unit(low_state *low, int32_t src, int32_t dst, low_section section) {
+low_unit *low_copy_unit(low_state *low, int32_t src, int32_t dst, low_section section) {
     ir_buffer *b = &low->plan->buffers[dst];
     int64_t elements = b->bytes / (int64_t)ir_dtype_size(b->dtype);
     int64_t step = 4LL * low->machine->lanes;
@@ -205,7 +210,7 @@ void low_copy_unit(low_state *low, int32_t src, int32_t dst, low_section section
     int v = kb_load(&ctx.k, kb_access(from, at, 0, 1), IR_FIXED(1), IR_STEP_OF(j));
     kb_store(&ctx.k, kb_access(to, at, 0, 1), v);
     kb_end(&ctx.k);
-    low_finish(&ctx);
+    return low_finish(&ctx);
 }
 
 int32_t low_buffer(low_state *low, int32_t root, low_section section) {
@@ -231,22 +236,29 @@ int32_t low_buffer(low_state *low, int32_t root, low_section section) {
     return low->buffer[root];
 }
 
+/* Copies a value to a second place where it is wanted; updates come last. */
+static void copy_result(low_state *low, ir_value value, int32_t to, bool update) {
+    int32_t root = low->root[value.id], home = low_buffer(low, root, LOW_MAIN);
+    if (home == to) return;
+    low_unit *unit =
+        low_copy_unit(low, home, to, update || low->late[root] ? LOW_UPDATE : LOW_MAIN);
+    unit->arguments[0].root = root;
+}
+
 /* Outputs and updates whose value is a source, or has its home elsewhere, are copied. */
 static void copy_results(low_state *low) {
     const ir_graph *g = low->graph;
+    int32_t inputs = 0;
+    for (size_t n = 0; n < g->count; n++)
+        inputs += g->nodes[n].op == IR_OP_input;
     for (size_t i = 0; i < low->plan->buffer_count; i++) {
-        if (low->plan->buffers[i].class != IR_BUFFER_OUTPUT) continue;
-        int32_t first = 0;
-        for (size_t n = 0; n < g->count; n++)
-            first += g->nodes[n].op == IR_OP_input;
-        const ir_output *out = &g->outputs[low->plan->buffers[i].index - first];
-        int32_t home = low_buffer(low, low->root[out->value.id], LOW_MAIN);
-        if (home != (int32_t)i) low_copy_unit(low, home, (int32_t)i, LOW_MAIN);
+        const ir_buffer *b = &low->plan->buffers[i];
+        if (b->class != IR_BUFFER_OUTPUT) continue;
+        copy_result(low, g->outputs[b->index - inputs].value, (int32_t)i, false);
     }
     for (size_t i = 0; i < g->update_count; i++) {
-        int32_t home = low_buffer(low, low->root[g->updates[i].value.id], LOW_MAIN);
-        int32_t target = low->buffer[g->updates[i].target.id];
-        if (home != target) low_copy_unit(low, home, target, LOW_UPDATE);
+        ir_update u = g->updates[i];
+        copy_result(low, u.value, low->buffer[u.target.id], true);
     }
 }
 

@@ -5,10 +5,10 @@
  * sample by sample (their outermost parallel loop is over the batch and everything batched is
  * addressed by it): schedule may run such units depth-first.
  *
- * The emission context holds the kernel being built and the domain: the shape over which it iterates,
- * its dimensions merged into groups, an affine index for each group, and which groups run along the
- * rows and columns of the tile. low_value() gives the tile of a graph value at the current place:
- * computed in registers if the value belongs to the cluster, loaded otherwise.
+ * The emission context holds the kernel being built and the domain: the shape over which it
+ * iterates, its dimensions merged into groups, an affine index for each group, and which groups run
+ * along the rows and columns of the tile. low_value() gives the tile of a graph value at the
+ * current place: computed in registers if the value belongs to the cluster, loaded otherwise.
  */
 #ifndef PASS_LOWERING_H
 #define PASS_LOWERING_H
@@ -17,21 +17,21 @@
 #include "lower.h"
 
 typedef struct low_cluster {
-    int32_t *member;         /* node ids, ascending */
+    int32_t *member; /* node ids, ascending */
     size_t count, capacity;
-    int32_t anchor;          /* the node that is no pointwise op and no sum, or -1 */
-    bool alive;              /* false once merged into another */
+    int32_t anchor; /* the node that is no pointwise op and no sum, or -1 */
+    bool alive;     /* false once merged into another */
 } low_cluster;
 
 typedef enum low_section { LOW_PROLOGUE, LOW_MAIN, LOW_UPDATE } low_section;
 
 typedef struct low_argument {
     int32_t buffer;
-    int32_t root;            /* the graph value it stands for, or -1 */
-    int64_t offset;          /* bytes */
+    int32_t root;   /* the graph value it stands for, or -1 */
+    int64_t offset; /* bytes */
     bool written;
-    bool sliced;             /* addressed by the unit's sample loop, one slice per sample */
-    bool elementwise;        /* read only at the element that is stored at the same place */
+    bool sliced;      /* addressed by the unit's sample loop, one slice per sample */
+    bool elementwise; /* read only at the element that is stored at the same place */
 } low_argument;
 
 typedef struct low_unit {
@@ -39,15 +39,15 @@ typedef struct low_unit {
     low_argument *arguments; /* one per kernel parameter */
     size_t argument_count;
     low_section section;
-    bool sample_local;       /* tasks = batch * q, outermost loop over samples */
-    bool done;               /* scheduled */
+    bool sample_local; /* tasks = batch * q, outermost loop over samples */
+    bool done;         /* scheduled */
 } low_unit;
 
-typedef struct low_pack {    /* a weight packed for a matrix product, made once per value and form */
-    int32_t value;           /* root of the weight */
-    int form;                /* enum in tile_matmul.c */
-    int64_t panel;           /* columns of a panel */
-    int32_t scale;           /* root of the per-sample scale, or -1 */
+typedef struct low_pack { /* a weight packed for a matrix product, made once per value and form */
+    int32_t value;        /* root of the weight */
+    int form;             /* enum in tile_matmul.c */
+    int64_t panel;        /* columns of a panel */
+    int32_t scale;        /* root of the per-sample scale, or -1 */
     int32_t buffer;
 } low_pack;
 
@@ -55,21 +55,21 @@ typedef struct low_state {
     const ir_graph *graph;
     const pass_lower_options *options;
     const ir_machine *machine;
-    ir_arena *scratch;       /* dies with the lowering */
+    ir_arena *scratch; /* dies with the lowering */
     ir_plan *plan;
-    int64_t batch;           /* dimension 0 of the inputs */
-    int32_t *root;           /* per node: the node whose buffer it shares (through reshapes) */
-    int32_t **users;         /* per root: nodes that read it, ascending */
+    int64_t batch;   /* dimension 0 of the inputs */
+    int32_t *root;   /* per node: the node whose buffer it shares (through reshapes) */
+    int32_t **users; /* per root: nodes that read it, ascending */
     size_t *user_count;
-    bool *live;              /* per node: an output or update needs it */
-    bool *fixed;             /* per node: depends on parameters and constants only */
-    bool *result;            /* per root: an output or the value of an update */
-    bool *late;              /* per node: an update's value, or made of one: computed last */
-    int32_t *cluster_of;     /* per node: its cluster, or -1 (sources, reshapes) */
+    bool *live;          /* per node: an output or update needs it */
+    bool *fixed;         /* per node: depends on parameters and constants only */
+    bool *result;        /* per root: an output or the value of an update */
+    bool *late;          /* per node: an update's value, or made of one: computed last */
+    int32_t *cluster_of; /* per node: its cluster, or -1 (sources, reshapes) */
     low_cluster *clusters;
     size_t cluster_count;
-    int32_t *buffer;         /* per root: its plan buffer, or -1 */
-    int32_t *weight_copy;    /* infer, per param: STATE buffer with its copy, or -1 */
+    int32_t *buffer;      /* per root: its plan buffer, or -1 */
+    int32_t *weight_copy; /* infer, per param: STATE buffer with its copy, or -1 */
     low_unit *units;
     size_t unit_count, unit_capacity;
     low_pack *packs;
@@ -91,9 +91,9 @@ typedef struct low_context {
     ir_affine index[IR_MAX_RANK]; /* of each group, at the tile's first element */
     int row_group, col_group;     /* -1: the tile has one row */
     ir_extent rows, cols;
-    int sample_loop;              /* loop over samples, or -1 */
-    int section;                  /* low_section if the caller knows it, or -1 */
-    int correction[2];            /* 1 - beta^step of the Adam moments, or 0 before low_prelude */
+    int sample_loop;   /* loop over samples, or -1 */
+    int section;       /* low_section if the caller knows it, or -1 */
+    int correction[2]; /* 1 - beta^step of the Adam moments, or 0 before low_prelude */
 } low_context;
 
 /* fold_scale.c, split_axes.c: graph to graph, before clusters are made */
@@ -110,7 +110,7 @@ int32_t low_new_buffer(low_state *low, const char *name, ir_dtype dtype, ir_type
                        int64_t elements, ir_buffer_class class);
 
 /* Appends a unit that copies one buffer into another of its size. */
-void low_copy_unit(low_state *low, int32_t src, int32_t dst, low_section section);
+low_unit *low_copy_unit(low_state *low, int32_t src, int32_t dst, low_section section);
 
 /* low_cluster.c */
 void low_make_clusters(low_state *low);
@@ -139,25 +139,30 @@ bool low_batched(const low_state *low, ir_value value); /* dimension 0 is the ba
 int64_t low_stride(const low_context *ctx, ir_type type, int group);
 ir_access low_access(const low_context *ctx, ir_type type, int param);
 int low_param(low_context *ctx, ir_value value, bool written, bool elementwise);
-int low_buffer_param(low_context *ctx, const char *name, int32_t buffer, bool written,
-                     bool sliced);
+int low_buffer_param(low_context *ctx, const char *name, int32_t buffer, bool written, bool sliced);
 int low_value(low_context *ctx, ir_value value);
 int low_value_as(low_context *ctx, ir_value value, ir_type type); /* its shape against the domain */
-void low_bind(low_context *ctx, int32_t node, int stmt); /* the anchor's tile */
-void low_forget(low_context *ctx);                      /* a block ended: forget its tiles */
+void low_bind(low_context *ctx, int32_t node, int stmt);          /* the anchor's tile */
+void low_forget(low_context *ctx); /* a block ended: forget its tiles */
 /* Stores a tile, broadcast to (rows, cols). */
 void low_store_as(low_context *ctx, ir_access access, ir_extent rows, ir_extent cols, int value);
 /* Stores every stored pointwise member and the anchor if stored. */
 void low_store_members(low_context *ctx);
 /* Column sums of the cluster: begin before the row loop opens its body, add inside, store after. */
-typedef struct low_sums { int count; int32_t node[8]; int carry[8]; } low_sums;
+typedef struct low_sums {
+    int count;
+    int32_t node[8];
+    int carry[8];
+} low_sums;
 low_sums low_sums_find(const low_context *ctx);
 void low_sums_begin(low_context *ctx, low_sums *sums, int zero, ir_extent cols);
 void low_sums_add(low_context *ctx, const low_sums *sums);
 void low_sums_store(low_context *ctx, const low_sums *sums);
 
 /* tile_matmul.c: the register tile with the fewest predicted cycles for rows x cols over k */
-typedef struct low_tile { int64_t rows, cols; } low_tile;
+typedef struct low_tile {
+    int64_t rows, cols;
+} low_tile;
 low_tile low_choose_tile(const ir_machine *m, int64_t rows, int64_t cols, int64_t k);
 /* tile_rows.c: (batch | sites between | last dimension), or (rows | columns) for rank 2 */
 void low_row_groups(low_context *ctx, ir_type domain);
@@ -186,7 +191,10 @@ void low_tile_map(low_state *low, const low_cluster *cluster);
 #undef OP
 
 /* update_order.c */
-typedef struct low_update_order { size_t *unit; size_t count, capacity; } low_update_order;
+typedef struct low_update_order {
+    size_t *unit;
+    size_t count, capacity;
+} low_update_order;
 low_update_order low_order_updates(low_state *low);
 /* plan_schedule.c, plan_memory.c */
 void low_schedule(low_state *low);

@@ -59,11 +59,7 @@ static bool split_row_factor(const ir_graph *to, const ir_node *node, ir_value *
 static ir_value through_matmul(ir_graph *to, const ir_node *node) {
     ir_value w = node->operand[1], x, t, few = repeated_rows(to, operand(to, node, 0));
     if (ir_some(few)) {
-        ir_attrs attrs = {.set = IR_SET(shape), .shape = {.count = node->type.rank}};
-        for (int d = 0; d < node->type.rank; d++)
-            attrs.shape.item[d] = node->type.dim[d];
-        ir_value y = product(to, node->op, few, w);
-        return ir_build(to, IR_OP_broadcast, &y, 1, &attrs, NULL);
+        return ir_broadcast(to, product(to, node->op, few, w), node->type);
     }
     if (!split_row_factor(to, operand(to, node, 0), &x, &t)) return IR_NO_VALUE;
     return ir_binary(to, IR_OP_mul, product(to, node->op, x, w), t);

@@ -35,14 +35,6 @@ static ir_type aligned(ir_type x, int rank) {
     return type;
 }
 
-static ir_value broadcast_to(ir_graph *to, ir_value x, ir_type type) {
-    if (ir_type_same_shape(ir_type_of(to, x), type)) return x;
-    ir_attrs attrs = {.set = IR_SET(shape), .shape = {.count = type.rank}};
-    for (int d = 0; d < type.rank; d++)
-        attrs.shape.item[d] = type.dim[d];
-    return ir_build(to, IR_OP_broadcast, &x, 1, &attrs, NULL);
-}
-
 /* ---- moves ---- */
 
 static ir_value simplify_reshape(ir_graph *to, const ir_node *node) {
@@ -83,7 +75,7 @@ static ir_value simplify_broadcast(ir_graph *to, const ir_node *node) {
     const ir_node *x = operand(to, node, 0);
     if (ir_type_equal(x->type, node->type)) return node->operand[0];
     if (x->op != IR_OP_broadcast) return IR_NO_VALUE;
-    return broadcast_to(to, x->operand[0], node->type);
+    return ir_broadcast(to, x->operand[0], node->type);
 }
 
 /* A pointwise op computes on what its operands were before they were repeated; what is still to be
@@ -99,7 +91,7 @@ static ir_value through_pointwise(ir_graph *to, const ir_node *node) {
     }
     if (!found) return IR_NO_VALUE;
     ir_value y = ir_build(to, node->op, x, node->operand_count, &node->attrs, NULL);
-    return broadcast_to(to, y, node->type);
+    return ir_broadcast(to, y, node->type);
 }
 
 /* ---- factors and terms ---- */
@@ -186,7 +178,7 @@ static ir_value sum_of_broadcast(ir_graph *to, const ir_node *node, ir_value x) 
     double times = span_of(whole, &stays);
     ir_value y = sum_kept(to, ir_reshape(to, x, own), changes);
     if (times != 1) y = ir_scale(to, y, times);
-    return ir_reshape(to, broadcast_to(to, y, kept), node->type);
+    return ir_reshape(to, ir_broadcast(to, y, kept), node->type);
 }
 
 /* sum(x s) and sum(x + s): the axes along which s does not change are summed first. */
