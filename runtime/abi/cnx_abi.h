@@ -1,8 +1,9 @@
 /* The C interface between compiled code and its caller.
  *
  * A compiled program has one entry that runs the whole plan. Memory belongs to the caller: a state
- * (weights, packed weights, optimizer moments) and a workspace, both aligned to 64 bytes. Threads come
- * from the caller, too: a parallel-for function; NULL runs everything serially, with the same result.
+ * (weights, packed weights, optimizer moments) and a workspace, both aligned to 64 bytes. Threads
+ * come from the caller, too: a parallel-for function; NULL runs everything serially, with the same
+ * result.
  */
 #ifndef CNX_ABI_H
 #define CNX_ABI_H
@@ -12,8 +13,8 @@
 typedef void (*cnx_task)(void *argument, int64_t task, int64_t worker);
 
 typedef struct cnx_threads {
-    /* Runs body(argument, t, w) for every t in [0, tasks), each once, on at most `workers` workers with
-     * w in [0, workers); returns when all are done. */
+    /* Runs body(argument, t, w) for every t in [0, tasks), each once, on at most `workers` workers
+     * with w in [0, workers); returns when all are done. */
     void (*parallel_for)(void *context, int64_t tasks, int64_t workers, cnx_task body,
                          void *argument);
     void *context; /* passed to parallel_for */
