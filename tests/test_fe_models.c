@@ -64,6 +64,11 @@ static void test_variants(void **state) {
         {"convnextv2_pico", 9066280, 1367055360},     {"convnextv2_nano", 15623800, 2445528320},
         {"convnextv2_tiny", 28635496, 4455531264},    {"convnextv2_base", 88717800, 15354729472},
         {"convnextv2_large", 197956840, 34361433600}, {"convnextv2_huge", 660289640, 114922100480},
+        {"convnextv2_small", 50318440, 8683712256},   {"convnext_atto", 3695520, 547332480},
+        {"convnext_femto", 5217784, 779629824},       {"convnext_pico", 9045672, 1367055360},
+        {"convnext_nano", 15593560, 2445528320},      {"convnext_tiny", 28589128, 4455531264},
+        {"convnext_small", 50223688, 8683712256},     {"convnext_base", 88591464, 15354729472},
+        {"convnext_large", 197767336, 34361433600},   {"convnext_xlarge", 350196968, 60921030656},
     };
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
         loaded l = load(variants[i].name, &(fe_options){.kind = IR_KIND_INFER});
@@ -138,6 +143,22 @@ static void test_atto_parameters(void **state) {
     for (size_t i = 0; i < l.graph->count; i++)
         params += l.graph->nodes[i].op == IR_OP_param;
     assert_int_equal(params, 12 * 10 + 20); /* ten in a block */
+    unload(&l);
+}
+
+/* The first version: a factor per channel instead of GRN, not decayed. */
+static void test_first_version(void **state) {
+    (void)state;
+    static const fact facts[] = {
+        {"stages.0.blocks.1.gamma", "f32[40]", "constant", 1e-6, false},
+        {"stages.3.blocks.1.gamma", "f32[320]", "constant", 1e-6, false},
+        {"stages.3.blocks.1.mlp.fc2.weight", "f32[320,1280,1,1]", "trunc_normal", .02, true},
+    };
+    loaded l = load("convnext_atto", &(fe_options){.kind = IR_KIND_TRAIN});
+    check_facts(l.graph, facts, sizeof facts / sizeof *facts);
+    assert_true(find_param(l.graph, facts[0].name)->attrs.std == 1e-6);
+    for (size_t i = 0; i < l.graph->count; i++)
+        assert_int_not_equal(l.graph->nodes[i].op, IR_OP_grn);
     unload(&l);
 }
 
@@ -316,11 +337,15 @@ static void test_fashion(void **state) {
 /* Every file of the folder loads; a variant is at most five lines. */
 static void test_variants_are_short(void **state) {
     (void)state;
-    static const char *const names[] = {"atto", "femto", "pico",  "nano",
-                                        "tiny", "base",  "large", "huge"};
+    static const char *const names[] = {"convnextv2_atto", "convnextv2_femto", "convnextv2_pico",
+                                        "convnextv2_nano", "convnextv2_tiny",  "convnextv2_small",
+                                        "convnextv2_base", "convnextv2_large", "convnextv2_huge",
+                                        "convnext_atto",   "convnext_femto",   "convnext_pico",
+                                        "convnext_nano",   "convnext_tiny",    "convnext_small",
+                                        "convnext_base",   "convnext_large",   "convnext_xlarge"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[4096], line[256];
-        snprintf(path, sizeof path, "%s/models/convnextv2_%s.cnx", CNX_TEST_SOURCE_DIR, names[i]);
+        snprintf(path, sizeof path, "%s/models/%s.cnx", CNX_TEST_SOURCE_DIR, names[i]);
         FILE *file = fopen(path, "rb");
         assert_non_null(file);
         int lines = 0;
@@ -344,6 +369,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_variants),
         cmocka_unit_test(test_atto_parameters),
+        cmocka_unit_test(test_first_version),
         cmocka_unit_test(test_pointwise_shapes),
         cmocka_unit_test(test_defines),
         cmocka_unit_test(test_image_sizes),
