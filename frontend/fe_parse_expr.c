@@ -60,6 +60,14 @@ static fe_expr *make(fe_parser *p, fe_expr node) {
     return expr;
 }
 
+static bool no_argument(fe_parser *p) {
+    size_t errors = p->diag->errors;
+    fe_unexpected(p, "',' or ')' behind an argument");
+    if (fe_peek(p)->kind == FE_COLON && errors < p->diag->errors)
+        ir_hint(p->diag, "a label stands at the start of a value: y = label: call(..)");
+    return false;
+}
+
 /* args = [ arg { "," arg } [ "," ] ] ")" ; arg = [ NAME "=" ] expr */
 bool fe_parse_args(fe_parser *p, fe_arg **args, size_t *count, size_t *capacity) {
     p->brackets++;
@@ -80,8 +88,7 @@ bool fe_parse_args(fe_parser *p, fe_arg **args, size_t *count, size_t *capacity)
             return ir_error(p->diag, arg.loc, "more than %d arguments", FE_MAX_ARGS);
         if (!(arg.value = fe_parse_expr(p))) return false;
         *IR_PUSH(p->arena, *args, *count, *capacity) = arg;
-        if (!fe_accept(p, FE_COMMA) && fe_peek(p)->kind != FE_RPAREN)
-            return fe_unexpected(p, "',' or ')' behind an argument");
+        if (!fe_accept(p, FE_COMMA) && fe_peek(p)->kind != FE_RPAREN) return no_argument(p);
     }
     p->brackets--;
     return true;
