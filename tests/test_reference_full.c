@@ -11,8 +11,6 @@
 
 #include "reference_compare.h"
 
-#include <unistd.h>
-
 /* A tensor of logits.safetensors: "convnextv2_atto.224". Compares one forward pass with it. */
 static bool check_logits(const rt_tensor *expected) {
     char path[256], size[16];
