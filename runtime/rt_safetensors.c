@@ -1,16 +1,10 @@
 /* Reading safetensors: map, parse the header, check that the tensors tile the data exactly. */
-#define _GNU_SOURCE
-#include "rt_safetensors.h"
+#include "rt_tensors_parts.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { LENGTH_BYTES = 8, MAX_HEADER = 100 << 20 };
 
@@ -19,16 +13,14 @@ typedef struct entry {
     int64_t begin, end; /* bytes of the data part */
 } entry;
 
-struct rt_tensors {
-    void *map; /* of the file; NULL when the bytes are the caller's */
-    size_t map_size;
+/* A header that is being read. */
+typedef struct reading {
     json_t *header; /* owns the names and the metadata */
-    entry *entries; /* in order of their data */
+    int64_t data_bytes;
+    entry *entries;
     size_t count;
-    size_t *by_name; /* indices of entries, sorted */
-    rt_pair *pairs;
-    size_t pair_count;
-};
+    rt_tensors *file; /* the result */
+} reading;
 
 /* --- one tensor of the header --- */
 
@@ -136,22 +128,17 @@ static bool read_metadata(rt_tensors *file, json_t *metadata, rt_error *error) {
     return true;
 }
 
-static bool read_header(rt_tensors *file, int64_t data_bytes, rt_error *error) {
-    json_t *header = file->header;
-    size_t most = json_object_size(header);
-    file->entries = calloc(most + 1, sizeof *file->entries);
-    file->by_name = calloc(most + 1, sizeof *file->by_name);
-    if (!file->entries || !file->by_name) return rt_fail(error, "out of memory");
-    for (void *i = json_object_iter(header); i; i = json_object_iter_next(header, i)) {
+static bool read_header(reading *r, rt_error *error) {
+    for (void *i = json_object_iter(r->header); i; i = json_object_iter_next(r->header, i)) {
         const char *key = json_object_iter_key(i);
         json_t *value = json_object_iter_value(i);
         if (strcmp(key, "__metadata__") == 0) {
-            if (!read_metadata(file, value, error)) return false;
+            if (!read_metadata(r->file, value, error)) return false;
             continue;
         }
-        entry *e = &file->entries[file->count++];
+        entry *e = &r->entries[r->count++];
         e->tensor.name = key;
-        if (!read_entry(value, data_bytes, e, error))
+        if (!read_entry(value, r->data_bytes, e, error))
             return rt_fail_in(error, "tensor '%.200s'", key);
     }
     return true;
@@ -166,11 +153,11 @@ static int by_place(const void *a, const void *b) {
 
 /* Sorts the tensors by their place; each must begin where the one before ends, the last at the end.
  */
-static bool check_layout(rt_tensors *file, int64_t data_bytes, rt_error *error) {
-    qsort(file->entries, file->count, sizeof *file->entries, by_place);
+static bool check_layout(reading *r, rt_error *error) {
+    if (r->count > 1) qsort(r->entries, r->count, sizeof *r->entries, by_place);
     int64_t at = 0;
-    for (size_t i = 0; i < file->count; i++) {
-        const entry *e = &file->entries[i];
+    for (size_t i = 0; i < r->count; i++) {
+        const entry *e = &r->entries[i];
         if (e->begin < at)
             return rt_fail(error,
                            "tensor '%.200s' begins at byte %" PRId64 ", inside of '%.200s', which "
@@ -183,18 +170,39 @@ static bool check_layout(rt_tensors *file, int64_t data_bytes, rt_error *error) 
                            at, e->begin, e->tensor.name, at);
         at = e->end;
     }
-    if (at != data_bytes)
+    if (at != r->data_bytes)
         return rt_fail(error, "%" PRId64 " bytes of data; the tensors of the header hold %" PRId64,
-                       data_bytes, at);
+                       r->data_bytes, at);
     return true;
 }
 
-static int by_name(const void *a, const void *b, void *entries) {
-    const entry *list = entries;
-    return strcmp(list[*(const size_t *)a].tensor.name, list[*(const size_t *)b].tensor.name);
+static void free_header(void *header) {
+    json_decref(header);
 }
 
-static bool parse(rt_tensors *file, const char *bytes, size_t size, rt_error *error) {
+/* The JSON text of the header, whose length was checked. */
+static bool parse_header(reading *r, const char *text, size_t length, rt_error *error) {
+    json_error_t where;
+    r->header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &where);
+    if (!r->header)
+        return rt_fail(error, "the header is no JSON: byte %d: %s", where.position, where.text);
+    if (!json_is_object(r->header)) {
+        json_decref(r->header);
+        return rt_fail(error, "the header is no JSON object");
+    }
+    size_t most = json_object_size(r->header);
+    r->file = rt_tensors_new(most);
+    r->entries = calloc(most + 1, sizeof *r->entries);
+    if (!r->file || !r->entries) {
+        json_decref(r->header);
+        return rt_fail(error, "out of memory");
+    }
+    r->file->owned = r->header;
+    r->file->free_owned = free_header;
+    return read_header(r, error) && check_layout(r, error);
+}
+
+static bool parse(reading *r, const char *bytes, size_t size, rt_error *error) {
     if (size < LENGTH_BYTES)
         return rt_fail(error, "%zu bytes; a safetensors file begins with 8 that hold a length",
                        size);
@@ -208,113 +216,27 @@ static bool parse(rt_tensors *file, const char *bytes, size_t size, rt_error *er
     if (length > size - LENGTH_BYTES)
         return rt_fail(error, "the header would have %" PRIu64 " bytes, but %zu follow its length",
                        length, size - LENGTH_BYTES);
-    json_error_t where;
-    file->header = json_loadb(bytes + LENGTH_BYTES, length, JSON_REJECT_DUPLICATES, &where);
-    if (!file->header)
-        return rt_fail(error, "the header is no JSON: byte %d: %s", where.position, where.text);
-    if (!json_is_object(file->header)) return rt_fail(error, "the header is no JSON object");
+    r->data_bytes = (int64_t)(size - LENGTH_BYTES - length);
+    if (!parse_header(r, bytes + LENGTH_BYTES, length, error)) return false;
     const char *data = bytes + LENGTH_BYTES + length;
-    int64_t data_bytes = (int64_t)(size - LENGTH_BYTES - length);
-    if (!read_header(file, data_bytes, error) || !check_layout(file, data_bytes, error))
-        return false;
-    for (size_t i = 0; i < file->count; i++) {
-        file->entries[i].tensor.data = data + file->entries[i].begin;
-        file->by_name[i] = i;
+    for (size_t i = 0; i < r->count; i++) {
+        r->file->tensors[i] = r->entries[i].tensor;
+        r->file->tensors[i].data = data + r->entries[i].begin;
     }
-    qsort_r(file->by_name, file->count, sizeof *file->by_name, by_name, file->entries);
-    return true;
+    r->file->count = r->count;
+    return rt_tensors_index(r->file, error);
 }
-
-/* --- files --- */
 
 rt_tensors *rt_tensors_parse(const char *name, const void *bytes, size_t size, rt_error *error) {
-    rt_tensors *file = calloc(1, sizeof *file);
-    if (!file) {
-        rt_fail(error, "%s: out of memory", name);
-        return NULL;
-    }
-    if (parse(file, bytes, size, error)) return file;
+    reading r = {0};
+    bool good = parse(&r, bytes, size, error);
+    free(r.entries);
+    if (good) return r.file;
+    rt_tensors_close(r.file);
     rt_fail_in(error, "%s", name);
-    rt_tensors_close(file);
     return NULL;
-}
-
-/* Maps a whole regular file; an empty one is NULL with size 0. */
-static bool map_file(const char *path, void **map, size_t *size, rt_error *error) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return rt_fail_errno(error, "cannot open '%s'", path);
-    struct stat info;
-    bool good = fstat(fd, &info) == 0;
-    if (!good) {
-        rt_fail_errno(error, "cannot read '%s'", path);
-    } else if (!S_ISREG(info.st_mode)) {
-        good = rt_fail(error, "cannot read '%s': is no regular file", path);
-    } else {
-        *size = (size_t)info.st_size;
-        *map = *size ? mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
-        if (*map == MAP_FAILED) good = rt_fail_errno(error, "cannot map '%s'", path);
-    }
-    close(fd);
-    return good;
 }
 
 rt_tensors *rt_tensors_open(const char *path, rt_error *error) {
-    void *map = NULL;
-    size_t size = 0;
-    if (!map_file(path, &map, &size, error)) return NULL;
-    rt_tensors *file = rt_tensors_parse(path, map ? map : "", size, error);
-    if (file) {
-        file->map = map;
-        file->map_size = size;
-    } else if (map) {
-        munmap(map, size);
-    }
-    return file;
-}
-
-void rt_tensors_close(rt_tensors *file) {
-    if (!file) return;
-    if (file->map) munmap(file->map, file->map_size);
-    json_decref(file->header);
-    free(file->entries);
-    free(file->by_name);
-    free(file->pairs);
-    free(file);
-}
-
-size_t rt_tensors_count(const rt_tensors *file) {
-    return file->count;
-}
-
-const rt_tensor *rt_tensors_at(const rt_tensors *file, size_t index) {
-    return index < file->count ? &file->entries[index].tensor : NULL;
-}
-
-const rt_tensor *rt_tensors_find(const rt_tensors *file, const char *name) {
-    size_t low = 0, high = file->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const rt_tensor *tensor = &file->entries[file->by_name[middle]].tensor;
-        int order = strcmp(name, tensor->name);
-        if (order == 0) return tensor;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
-}
-
-size_t rt_tensors_pair_count(const rt_tensors *file) {
-    return file->pair_count;
-}
-
-const rt_pair *rt_tensors_pair_at(const rt_tensors *file, size_t index) {
-    return index < file->pair_count ? &file->pairs[index] : NULL;
-}
-
-const char *rt_tensors_metadata(const rt_tensors *file, const char *key) {
-    for (size_t i = 0; i < file->pair_count; i++)
-        if (strcmp(file->pairs[i].key, key) == 0) return file->pairs[i].value;
-    return NULL;
+    return rt_tensors_open_with(path, rt_tensors_parse, error);
 }
