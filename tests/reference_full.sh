@@ -1,7 +1,7 @@
 #!/bin/sh
 # Compares every variant at full size, all small-width members, FCMAE and image transforms with the
-# committed results of PyTorch, timm and Pillow, and rewrites the table of docs/parity.md. Takes some
-# minutes and 4 GB of memory.
+# committed results of PyTorch, timm and Pillow, and rewrites the end of docs/parity.md. Takes
+# some minutes and 4 GB of memory.
 # usage: tests/reference_full.sh [BUILD_DIR]
 set -eu
 cd "$(dirname "$0")/.."

@@ -22,6 +22,9 @@ static const struct {
     ref_model model;
 } cases[] = {
     {"v2", {.path = "convnextv2.cnx", .defines = {SMALL}, .batch = BATCH}},
+    {"v1", {.path = "convnext.cnx", .defines = {SMALL}, .batch = BATCH}},
+    {"gelu_tanh",
+     {.path = "convnextv2.cnx", .defines = {SMALL, {"gelu", "\"tanh\""}}, .batch = BATCH}},
 };
 
 static bool check(const char *name, const ref_model *model) {

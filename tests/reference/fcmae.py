@@ -27,8 +27,8 @@ import steps
 PATCH = 32
 RATIO = 0.6
 BETAS = (0.9, 0.95)
-# Like models.FACTORS; moves some cases away from weights whose first gradient is only rounding, whose
-# sign AdamW would make a whole step of.
+# Like models.FACTORS; moves some cases away from weights whose first gradient is only rounding, for
+# AdamW would make a whole step of its sign.
 FACTORS = {"components_x_gx": [("proj.bias", 2.0)], "grn_no_residual": [("pred.bias", 4.0)],
            "lrn": [("pred.bias", 4.0)]}
 

@@ -1,6 +1,7 @@
 """Writes data/NAME.safetensors for the small-width member of the family and of every ablation:
 logits and loss (batch statistics where there are any), every gradient, ten AdamW steps with the
-loss before each and the final weights. Inputs and weights come from the generator and are not stored.
+loss before each and the final weights. Inputs and weights come from the generator and are not
+stored.
 
     python make_small.py [--full DIR] [NAME...]
 
