@@ -34,6 +34,29 @@ bool low_enabled(const low_state *low, const char *pass) {
     return enabled(low->options, pass);
 }
 
+bool low_by_sample(const low_state *low) {
+    int64_t workers = low->options->workers;
+    return low_enabled(low, "depth_first") && low->batch >= workers &&
+           (low->batch % workers == 0 || low->batch >= 4 * workers);
+}
+
+/* A training step may take one sample through the whole network and back, so that what the backward
+ * pass needs stays near one core and is never held for the whole batch. The price is that every
+ * product reads its weights once per sample; paid where they are less than what products write. */
+static bool samples_go_alone(const low_state *low) {
+    const ir_graph *g = low->graph;
+    if (g->kind == IR_KIND_INFER || !low_by_sample(low) || !low_enabled(low, "sample_major"))
+        return false;
+    int64_t weights = 0, written = 0;
+    for (size_t i = 0; i < g->count; i++) {
+        const ir_node *node = &g->nodes[i];
+        if (node->op == IR_OP_param) weights += ir_type_bytes(node->type);
+        if (low->live[i] && ir_op_get(node->op)->traits & IR_PRODUCT)
+            written += ir_type_bytes(node->type) / low->batch;
+    }
+    return 2 * weights <= written;
+}
+
 static void find_roots_and_users(low_state *low) {
     const ir_graph *g = low->graph;
     low->root = ir_arena_alloc(low->scratch, (g->count + 1) * sizeof(int32_t));
@@ -349,6 +372,7 @@ static ir_plan *lower_graph(const ir_graph *graph, const pass_lower_options *opt
     memset(low.buffer, 0xff, (graph->count + 1) * sizeof(int32_t));
     memset(low.weight_copy, 0xff, (graph->count + 1) * sizeof(int32_t));
     find_live(&low);
+    low.sample_major = samples_go_alone(&low);
     find_roots_and_users(&low);
     find_results(&low);
     find_fixed(&low);

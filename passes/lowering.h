@@ -57,6 +57,7 @@ typedef struct low_state {
     const ir_machine *machine;
     ir_arena *scratch; /* dies with the lowering */
     ir_plan *plan;
+    bool sample_major;       /* products stream their weights per sample (lower.c) */
     int64_t batch;   /* dimension 0 of the inputs */
     int32_t *root;   /* per node: the node whose buffer it shares (through reshapes) */
     int32_t **users; /* per root: nodes that read it, ascending */
@@ -102,6 +103,8 @@ ir_graph *low_split_axes(const ir_graph *graph);
 
 /* lower.c: shared state */
 bool low_enabled(const low_state *low, const char *pass);
+/* Whether there are samples enough to keep every worker busy with its own. */
+bool low_by_sample(const low_state *low);
 bool low_is(const low_state *low, int32_t node, unsigned traits);
 int32_t low_root(const low_state *low, ir_value value);
 /* The buffer of a value as read or written by a unit of this section; made on first use. */

@@ -104,12 +104,6 @@ static low_unit *next_unit(const schedule *s, bool local, size_t *first) {
     return NULL;
 }
 
-static bool by_sample(const low_state *low) {
-    int64_t workers = low->options->workers;
-    return low_enabled(low, "depth_first") && low->batch >= workers &&
-           (low->batch % workers == 0 || low->batch >= 4 * workers);
-}
-
 static void run_prologue(schedule *s, bool init) {
     for (size_t i = 0; i < s->low->unit_count; i++)
         if (s->low->units[i].section == LOW_PROLOGUE) place(s, &s->low->units[i], init, false);
@@ -154,7 +148,7 @@ void low_schedule(low_state *low) {
                 s.writer[low->units[u].arguments[i].buffer] = (int32_t)u;
     }
     run_prologue(&s, low->graph->kind == IR_KIND_INFER);
-    bool depth_first = by_sample(low);
+    bool depth_first = low_by_sample(low);
     size_t first = 0;
     for (;;) {
         low_unit *unit = depth_first ? next_unit(&s, true, &first) : NULL;

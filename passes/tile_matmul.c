@@ -1,8 +1,9 @@
 /* Matrix products as tile kernels, and the packing of their weights.
  *
- * All forms: result rows x columns, reduction over k, weights packed into panels of `panel` columns,
- * panel-major: element (k, j + c) of panel j stands at j K + k panel + c. A tile of rows x panel
- * accumulators stays in registers while k runs; what is left of a row or column gets a smaller tile.
+ * All forms: result rows x columns, reduction over k, weights packed into panels of `panel`
+ * columns, panel-major: element (k, j + c) of panel j stands at j K + k panel + c. A tile of rows x
+ * panel accumulators stays in registers while k runs; what is left of a row or column gets a
+ * smaller tile.
  *
  *     parallel n, parallel j, loop r { acc = matmul k; epilogue; stores }     weights fit the cache
  *     parallel j, loop n, loop r     { ... }                                  large weights: once
@@ -14,7 +15,8 @@ enum { FORM_NT, FORM_NN, TILE_OVERHEAD = 14 };
 static int64_t vectors_of(int64_t cols, int64_t lanes) {
     int64_t count = 0;
     for (; lanes > 0; lanes /= 2)
-        while (cols >= lanes) cols -= lanes, count++;
+        while (cols >= lanes)
+            cols -= lanes, count++;
     return count;
 }
 
@@ -62,13 +64,13 @@ low_tile low_choose_tile(const ir_machine *m, int64_t rows, int64_t cols, int64_
 }
 
 typedef struct product {
-    ir_value x, w;        /* left operand (rows, k) and weight */
-    int32_t scale;        /* root of a per-sample scale of k, or -1 */
+    ir_value x, w; /* left operand (rows, k) and weight */
+    int32_t scale; /* root of a per-sample scale of k, or -1 */
     int form;
-    int64_t groups;       /* channel groups */
-    int64_t k, cols;      /* of one group */
-    int64_t panel;        /* columns of a packed panel */
-    int64_t packed;       /* elements of one group's packed weight */
+    int64_t groups;  /* channel groups */
+    int64_t k, cols; /* of one group */
+    int64_t panel;   /* columns of a packed panel */
+    int64_t packed;  /* elements of one group's packed weight */
 } product;
 
 /* Loads (k, j) of the weight: rows of the tile run over k. */
@@ -82,10 +84,11 @@ static void emit_pack_loops(low_context *ctx, const product *p, int src, int dst
     ir_affine to = kb_plus(kb_plus(kb_affine(0), k, p->panel), j, p->k);
     from = kb_plus(from, g, p->k * p->cols);
     to = kb_plus(to, g, p->packed);
-    int tile = kb_load(&ctx->k, kb_access(src, from, along_k, along_j), IR_STEP_OF(k),
-                       IR_STEP_OF(j));
+    int tile =
+        kb_load(&ctx->k, kb_access(src, from, along_k, along_j), IR_STEP_OF(k), IR_STEP_OF(j));
     kb_store(&ctx->k, kb_access(dst, to, p->panel, 1), tile);
-    while (ctx->k.depth) kb_end(&ctx->k);
+    while (ctx->k.depth)
+        kb_end(&ctx->k);
 }
 
 static int32_t *find_pack(low_state *low, const product *p, int32_t value, int32_t scale) {
@@ -140,7 +143,8 @@ static int32_t scaled_weight(low_state *low, const product *p) {
     int scale = kb_load(&ctx.k, kb_access(s, s_at, 1, 0), IR_STEP_OF(k), IR_FIXED(1));
     int value = kb_map2(&ctx.k, IR_TILE_mul, w, scale);
     kb_store(&ctx.k, kb_access(dst, kb_plus(at, n, p->packed), p->panel, 1), value);
-    while (ctx.k.depth) kb_end(&ctx.k);
+    while (ctx.k.depth)
+        kb_end(&ctx.k);
     low_finish(&ctx);
     return result;
 }
@@ -163,21 +167,26 @@ static int emit_product(low_context *ctx, const product *p, int x, int w, int g,
     if (p->scale >= 0) w_at = kb_plus(w_at, ctx->sample_loop, p->packed);
     int k = kb_matmul(&ctx->k, "k", p->k, IR_NO_STMT, ctx->rows, ctx->cols);
     int a = kb_load(&ctx->k, kb_access(x, kb_plus(x_at, k, 1), rows, 0), ctx->rows, IR_FIXED(1));
-    int b = kb_load(&ctx->k, kb_access(w, kb_plus(w_at, k, p->panel), 0, 1), IR_FIXED(1),
-                    ctx->cols);
+    int b =
+        kb_load(&ctx->k, kb_access(w, kb_plus(w_at, k, p->panel), 0, 1), IR_FIXED(1), ctx->cols);
     return kb_end_matmul(&ctx->k, a, b);
 }
 
 /* Weights beyond half of L2 are streamed once for all samples instead of once per sample. */
 static bool panel_major(const low_context *ctx, const product *p) {
-    if (p->scale >= 0) return false;
+    if (p->scale >= 0 || ctx->low->sample_major) return false;
     int64_t bytes = p->packed * p->groups * (int64_t)sizeof(float);
     return ctx->groups == 2 || bytes > ctx->low->machine->l2_bytes / 2;
 }
 
+/* The group that the rows of a tile run over, or -1: one row per sample. */
+static int row_group_of(const low_context *ctx) {
+    return ctx->groups == 2 && ctx->sample_loop >= 0 ? -1 : ctx->groups - 2;
+}
+
 static void emit_rows(low_context *ctx, const product *p, int x, int w, int g, int j,
                       int64_t step) {
-    int rows = ctx->groups - 2;
+    int rows = row_group_of(ctx);
     low_sums sums = low_sums_find(ctx);
     int zero = sums.count ? kb_constant(&ctx->k, 0) : IR_NO_STMT;
     int r = -1;
@@ -200,14 +209,16 @@ static void emit_product_kernel(low_state *low, const low_cluster *cluster, prod
     const ir_node *node = &low->graph->nodes[cluster->anchor];
     low_context ctx = low_begin(low, cluster, ir_op_get(node->op)->name);
     low_row_groups(&ctx, node->type);
-    int rows = ctx.groups - 2;
+    bool alone = low->sample_major && ctx.groups == 2 &&
+                 low_batched(low, (ir_value){(uint32_t)cluster->anchor});
+    int rows = alone ? -1 : ctx.groups - 2;
     low_tile tile =
         low_choose_tile(low->machine, rows >= 0 ? ctx.group_size[rows] : 1, p.cols, p.k);
     p.panel = tile.cols;
     p.packed = (p.cols + p.panel - 1) / p.panel * p.panel * p.k;
     int32_t weight = p.scale >= 0 ? scaled_weight(low, &p) : packed_weight(low, &p);
     bool by_panel = panel_major(&ctx, &p);
-    if (ctx.groups == 3 && !by_panel) low_open_samples(&ctx, 0);
+    if (alone || (ctx.groups == 3 && !by_panel)) low_open_samples(&ctx, 0);
     int g = p.groups > 1 ? kb_parallel(&ctx.k, "g", p.groups, 1) : -1;
     int j = kb_parallel(&ctx.k, "j", p.cols, p.panel);
     if (ctx.groups == 3 && by_panel) {
@@ -221,7 +232,8 @@ static void emit_product_kernel(low_state *low, const low_cluster *cluster, prod
     int x = low_param(&ctx, p.x, false, false);
     int w = low_buffer_param(&ctx, "packed", weight, false, p.scale >= 0);
     emit_rows(&ctx, &p, x, w, g, j, tile.rows);
-    while (ctx.k.depth) kb_end(&ctx.k);
+    while (ctx.k.depth)
+        kb_end(&ctx.k);
     ctx.k.kernel.macs = ir_node_cost(low->graph, (ir_value){(uint32_t)cluster->anchor}).macs;
     low_finish(&ctx);
 }

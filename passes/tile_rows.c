@@ -5,15 +5,18 @@ enum { ROW_VECTORS = 8, ENOUGH_ROW_TASKS = 8 };
 
 void low_row_groups(low_context *ctx, ir_type domain) {
     int last = domain.rank - 1;
-    if (last <= 0) low_set_groups(ctx, domain, 1, (int[]){0});
-    else if (last == 1) low_set_groups(ctx, domain, 2, (int[]){0, 1});
-    else low_set_groups(ctx, domain, 3, (int[]){0, last - 1, last});
+    if (last <= 0)
+        low_set_groups(ctx, domain, 1, (int[]){0});
+    else if (last == 1)
+        low_set_groups(ctx, domain, 2, (int[]){0, 1});
+    else
+        low_set_groups(ctx, domain, 3, (int[]){0, last - 1, last});
 }
 
 typedef struct row_kernel {
     low_context ctx;
-    int64_t width;     /* elements of a row */
-    int cols;          /* group of the columns */
+    int64_t width; /* elements of a row */
+    int cols;      /* group of the columns */
 } row_kernel;
 
 /* Opens the loops down to one row. */
@@ -24,11 +27,13 @@ static row_kernel begin_rows(low_state *low, const low_cluster *cluster, ir_type
     low_row_groups(ctx, domain);
     rk.cols = ctx->groups - 1;
     rk.width = ctx->group_size[rk.cols];
-    if (ctx->groups == 3 && low_batched(low, node->operand[0])) low_open_samples(ctx, 0);
+    bool batched = low_batched(low, (ir_value){(uint32_t)cluster->anchor});
+    bool alone = ctx->groups == 2 && low->sample_major && batched;
+    if (alone || (ctx->groups == 3 && batched))
+        low_open_samples(ctx, 0);
     else if (ctx->groups == 3)
-        ctx->index[0] =
-            kb_plus(kb_affine(0), kb_parallel(&ctx->k, "o", ctx->group_size[0], 1), 1);
-    if (ctx->groups == 1) return rk;
+        ctx->index[0] = kb_plus(kb_affine(0), kb_parallel(&ctx->k, "o", ctx->group_size[0], 1), 1);
+    if (ctx->groups == 1 || alone) return rk;
     int rows = ctx->groups - 2;
     int64_t size = ctx->group_size[rows], parts = 1;
     if (ctx->k.kernel.tasks < ENOUGH_ROW_TASKS) parts = kb_divisor(size, 2 * ENOUGH_ROW_TASKS);
@@ -42,7 +47,8 @@ static row_kernel begin_rows(low_state *low, const low_cluster *cluster, ir_type
 }
 
 static void end_rows(row_kernel *rk) {
-    while (rk->ctx.k.depth) kb_end(&rk->ctx.k);
+    while (rk->ctx.k.depth)
+        kb_end(&rk->ctx.k);
     low_finish(&rk->ctx);
 }
 
@@ -76,7 +82,9 @@ static int begin_sum(row_kernel *rk, double start) {
     return kb_carry(&rk->ctx.k, init, IR_FIXED(1), IR_FIXED(1));
 }
 
-typedef struct row_moments { int mean, rstd; } row_moments;
+typedef struct row_moments {
+    int mean, rstd;
+} row_moments;
 
 static row_moments moments(row_kernel *rk, ir_value x, double eps) {
     kb_kernel *k = &rk->ctx.k;
@@ -174,15 +182,16 @@ void pass_tile_grn_norm_grad(low_state *low, const low_cluster *cluster) {
     int shared = kb_map2(k, IR_TILE_div, scaled, kb_map2(k, IR_TILE_mul, mean, mean));
     open_pass(&rk);
     g = kb_map1(k, IR_TILE_sqrt, low_value(&rk.ctx, ss));
-    int dg = kb_map2(k, IR_TILE_sub, kb_map2(k, IR_TILE_div, low_value(&rk.ctx, dy), mean),
-                     shared);
+    int dg = kb_map2(k, IR_TILE_sub, kb_map2(k, IR_TILE_div, low_value(&rk.ctx, dy), mean), shared);
     int half = kb_map2(k, IR_TILE_div, dg, kb_map2(k, IR_TILE_mul, g, kb_constant(k, 2)));
     int alive = kb_map2(k, IR_TILE_less, kb_constant(k, 0), g);
     store_pass(&rk, cluster, kb_map3(k, IR_TILE_select, alive, half, kb_constant(k, 0)));
     end_rows(&rk);
 }
 
-typedef struct row_softmax { int max, sum, weight; } row_softmax;
+typedef struct row_softmax {
+    int max, sum, weight;
+} row_softmax;
 
 /* max x, sum exp(x - max), sum target */
 static row_softmax softmax_parts(row_kernel *rk, ir_value x, ir_value target) {
@@ -216,8 +225,7 @@ void pass_tile_softmax_xent(low_state *low, const low_cluster *cluster) {
     row_softmax s = softmax_parts(&rk, x, target);
     int dot = begin_sum(&rk, 0);
     int shifted = kb_map2(k, IR_TILE_sub, low_value(&rk.ctx, x), s.max);
-    fold_pass(&rk, dot, IR_TILE_add,
-              kb_map2(k, IR_TILE_mul, low_value(&rk.ctx, target), shifted));
+    fold_pass(&rk, dot, IR_TILE_add, kb_map2(k, IR_TILE_mul, low_value(&rk.ctx, target), shifted));
     close_pass(&rk);
     int all = kb_map2(k, IR_TILE_mul, s.weight, kb_map1(k, IR_TILE_log, s.sum));
     int loss = kb_map2(k, IR_TILE_sub, all, dot);
