@@ -123,7 +123,9 @@ static bool get_pair(layer_call *c, const char *name, int64_t least, ir_ints *ou
     return true;
 }
 
-static bool is_sparse(const layer_call *c) { return c->type.sparsity.kept != 0; }
+static bool is_sparse(const layer_call *c) {
+    return c->type.sparsity.kept != 0;
+}
 
 static bool expect_image(layer_call *c) {
     if (c->type.rank == 4 || is_sparse(c)) return true;
@@ -164,11 +166,10 @@ static fe_value build_sparse(layer_call *c, weighted w, int64_t groups) {
         return fe_fail(c->e, c->call->loc,
                        "%s on a tile-sparse tensor: pad is %lld, expected %lld for a window of "
                        "%lld with stride %lld",
-                       c->call->text, (long long)pad->item[i], (long long)wanted,
-                       (long long)kernel, (long long)step);
+                       c->call->text, (long long)pad->item[i], (long long)wanted, (long long)kernel,
+                       (long long)step);
     }
-    ir_attrs attrs = {
-        .stride = *stride, .groups = groups, .set = IR_SET(stride) | IR_SET(groups)};
+    ir_attrs attrs = {.stride = *stride, .groups = groups, .set = IR_SET(stride) | IR_SET(groups)};
     w.op = IR_OP_sparse_conv;
     w.attrs = &attrs;
     return build_weighted(c, &w);
@@ -190,9 +191,8 @@ static fe_value layer_conv2d(layer_call *c) {
         return fe_fail(c->e, c->call->loc,
                        "conv2d: %lld and %lld channels are not divisible into %lld groups",
                        (long long)inputs, (long long)channels, (long long)groups);
-    weighted w = {IR_OP_conv2d,
-                  IR_INTS(channels, inputs / groups, kernel.item[0], kernel.item[1]), channels,
-                  &attrs};
+    weighted w = {IR_OP_conv2d, IR_INTS(channels, inputs / groups, kernel.item[0], kernel.item[1]),
+                  channels, &attrs};
     return is_sparse(c) ? build_sparse(c, w, groups) : build_weighted(c, &w);
 }
 
