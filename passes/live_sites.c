@@ -144,7 +144,8 @@ static ir_value gathered_operand(site_rewriter *r, ir_value x, const ir_node *no
 static bool operands_fit(const site_rewriter *r, const ir_node *x, const ir_ints *grid) {
     for (int o = 0; o < x->operand_count; o++) {
         ir_type type = ir_type_of(r->to, x->operand[o]);
-        bool sites = type.rank == 4 && type.dim[1] == grid->item[0] && type.dim[2] == grid->item[1];
+        bool sites = type.rank == 4 && type.dim[0] == x->type.dim[0] &&
+                     type.dim[1] == grid->item[0] && type.dim[2] == grid->item[1];
         bool channels = type.rank < 2 || (type.rank == 4 && type.dim[1] == 1 && type.dim[2] == 1);
         if (!sites && !channels) return false;
     }
@@ -187,6 +188,7 @@ static ir_value move_up(site_rewriter *r, const ir_node *node) {
         if (!operands_fit(r, &f, &node->attrs.grid)) return IR_NO_VALUE;
         for (int o = 0; o < f.operand_count; o++)
             f.operand[o] = gathered_operand(r, f.operand[o], node);
+        if (f.op == IR_OP_broadcast) return ir_broadcast(r->to, f.operand[0], node->type);
     } else if (f.op == IR_OP_matmul_nt || f.op == IR_OP_row_normalize || sums_columns(&f)) {
         f.operand[0] = gather(r, f.operand[0], table, node->attrs.grid);
         if (f.op == IR_OP_sum) f.attrs.axes.item[0] = 4;

@@ -32,6 +32,7 @@ static ir_value repeated_rows(ir_graph *to, const ir_node *node) {
     if (node->op != IR_OP_broadcast) return IR_NO_VALUE;
     ir_value x = node->operand[0];
     ir_type own = ir_type_of(to, x), type = node->type;
+    type.sparsity = own.sparsity;
     for (int d = 0; d < type.rank; d++) {
         int from = d - (type.rank - own.rank);
         type.dim[d] = from < 0 ? 1 : own.dim[from];

@@ -171,6 +171,7 @@ static double span_of(ir_type type, const ir_ints *axes) {
 static ir_value sum_of_broadcast(ir_graph *to, const ir_node *node, ir_value x) {
     ir_type whole = operand(to, node, 0)->type, own = aligned(ir_type_of(to, x), whole.rank);
     ir_type kept = whole;
+    kept.sparsity = (ir_sparsity){0};
     ir_ints changes, stays;
     part_axes(node, own, &changes, &stays);
     for (int i = 0; i < node->attrs.axes.count; i++)
