@@ -1,6 +1,6 @@
-/* Reads the text form of a graph. Any bytes are safe: the first mistake is reported with its place and
- * reading stops. What the text cannot say wrongly by its grammar alone (names taken twice, updates
- * of inputs) is left to ir_verify.
+/* Reads the text form of a graph. Any bytes are safe: the first mistake is reported with its place
+ * and reading stops. What the text cannot say wrongly by its grammar alone (names taken twice,
+ * updates of inputs) is left to ir_verify.
  *
  *     graph  = "cnx" "graph" name kind "version" integer { line }
  *     line   = [ meta | node | output | update ] [ "#" anything ] newline
@@ -25,10 +25,10 @@ enum { MAX_NODES = 1 << 18, MAX_RESULTS = 1 << 18, MAX_METAS = 256, MAX_NUMBER =
 
 typedef struct parser {
     const ir_source *source;
-    const char *at;   /* next byte to read */
+    const char *at; /* next byte to read */
     ir_diag *diag;
-    ir_graph *graph;  /* NULL until the first line is read */
-    ir_arena *arena;  /* of words and strings */
+    ir_graph *graph; /* NULL until the first line is read */
+    ir_arena *arena; /* of words and strings */
 } parser;
 
 typedef struct word {
@@ -43,12 +43,14 @@ static ir_loc place(const parser *p, const char *from, size_t length) {
 /* The lexeme an error points at: a word, or one byte. */
 static ir_loc here(const parser *p) {
     size_t n = 0;
-    while (ir_text_word_byte(p->at[n])) n++;
+    while (ir_text_word_byte(p->at[n]))
+        n++;
     return place(p, p->at, n ? n : *p->at && *p->at != '\n');
 }
 
 static void skip_blanks(parser *p) {
-    while (*p->at == ' ' || *p->at == '\t' || *p->at == '\r') p->at++;
+    while (*p->at == ' ' || *p->at == '\t' || *p->at == '\r')
+        p->at++;
     if (*p->at == '#') p->at += strcspn(p->at, "\n");
 }
 
@@ -297,8 +299,10 @@ static bool find_attr(parser *p, ir_op op, word w, ir_attr *attr) {
     }
     ir_error(p->diag, w.loc, "%s has no attribute '%.80s'", ir_op_get(op)->name, w.text);
     const char *near = ir_nearest(w.text, names, count);
-    if (near) ir_hint(p->diag, "did you mean '%s'?", near);
-    else if (count) ir_hint(p->diag, "it takes %s", ir_op_get(op)->attributes);
+    if (near)
+        ir_hint(p->diag, "did you mean '%s'?", near);
+    else if (count)
+        ir_hint(p->diag, "it takes %s", ir_op_get(op)->attributes);
     return false;
 }
 
@@ -389,12 +393,14 @@ static bool read_node(parser *p) {
         memcpy(attrs.shape.item, type.dim, sizeof attrs.shape.item);
         attrs.set |= IR_SET(shape);
     }
-    ir_value value = ir_build_at(p->graph, p->diag, op_word.loc, op, operands, count, &attrs,
-                                 name.text);
+    ir_value value =
+        ir_build_at(p->graph, p->diag, op_word.loc, op, operands, count, &attrs, name.text);
     if (!ir_some(value)) return false;
     ir_type inferred = ir_type_of(p->graph, value);
-    if (sized) p->graph->nodes[value.id].type = type;
-    else if (!ir_type_equal(type, inferred)) return type_error(p, type_at, type, inferred);
+    if (sized)
+        p->graph->nodes[value.id].type = type;
+    else if (!ir_type_equal(type, inferred))
+        return type_error(p, type_at, type, inferred);
     return true;
 }
 
@@ -448,13 +454,15 @@ static bool read_header(parser *p) {
     enum { KINDS = IR_KIND_TRAIN + 1 };
     word name, kind;
     int64_t version;
-    do skip_blanks(p);
+    do
+        skip_blanks(p);
     while (*p->at == '\n' && *p->at++);
     if (!expect(p, "cnx") || !expect(p, "graph") || !read_name(p, "the name of the graph", &name) ||
         !read_word(p, "infer, grad or train", &kind))
         return false;
     int k = 0;
-    while (k < KINDS && strcmp(ir_kind_names[k], kind.text) != 0) k++;
+    while (k < KINDS && strcmp(ir_kind_names[k], kind.text) != 0)
+        k++;
     if (k == KINDS) return unknown(p, "kind of graph", kind, ir_kind_names, KINDS);
     if (!expect(p, "version")) return false;
     skip_blanks(p);
@@ -469,7 +477,8 @@ static bool read_header(parser *p) {
 
 static bool end_line(parser *p) {
     skip_blanks(p);
-    if (*p->at == '\n') p->at++;
+    if (*p->at == '\n')
+        p->at++;
     else if (*p->at)
         return ir_error(p->diag, here(p), "expected the end of the line, found %s", found(p));
     return true;
@@ -483,7 +492,8 @@ ir_graph *ir_graph_parse(const ir_source *source, ir_diag *diag) {
     }
     p.arena = ir_arena_new();
     bool good = read_header(&p) && end_line(&p);
-    while (good && *p.at) good = read_line(&p) && end_line(&p);
+    while (good && *p.at)
+        good = read_line(&p) && end_line(&p);
     ir_arena_free(p.arena);
     if (good) return p.graph;
     ir_graph_free(p.graph);

@@ -27,32 +27,40 @@ bool ir_text_is_word(const char *text) {
 }
 
 bool ir_text_word_byte(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '_' || c == '.' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.' || c == '-';
 }
 
 static void put_string(ir_text *out, const char *text) {
     ir_text_append(out, "\"", 1);
     for (; *text; text++) {
         unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\') ir_text_printf(out, "\\%c", c);
-        else if (c == '\n') ir_text_append(out, "\\n", 2);
-        else if (c == '\t') ir_text_append(out, "\\t", 2);
-        else if (c < 32 || c == 127) ir_text_printf(out, "\\x%02x", c);
-        else ir_text_append(out, text, 1);
+        if (c == '"' || c == '\\')
+            ir_text_printf(out, "\\%c", c);
+        else if (c == '\n')
+            ir_text_append(out, "\\n", 2);
+        else if (c == '\t')
+            ir_text_append(out, "\\t", 2);
+        else if (c < 32 || c == 127)
+            ir_text_printf(out, "\\x%02x", c);
+        else
+            ir_text_append(out, text, 1);
     }
     ir_text_append(out, "\"", 1);
 }
 
 static void put_word(ir_text *out, const char *text) {
-    if (ir_text_is_word(text)) ir_text_append(out, text, strlen(text));
-    else put_string(out, text);
+    if (ir_text_is_word(text))
+        ir_text_append(out, text, strlen(text));
+    else
+        put_string(out, text);
 }
 
 /* The shortest decimal that reads back as the same double. */
 static void put_float(ir_text *out, double value) {
     char text[40];
-    if (isnan(value)) snprintf(text, sizeof text, "nan");
+    if (isnan(value))
+        snprintf(text, sizeof text, "nan");
     else
         for (int digits = 1; digits <= 17; digits++) {
             snprintf(text, sizeof text, "%.*g", digits, value);
@@ -140,7 +148,8 @@ void ir_graph_print(const ir_graph *graph, ir_text *out) {
         put_string(out, graph->metas[i].value);
         ir_text_append(out, "\n", 1);
     }
-    for (size_t i = 0; i < graph->count; i++) put_node(out, graph, i);
+    for (size_t i = 0; i < graph->count; i++)
+        put_node(out, graph, i);
     for (size_t i = 0; i < graph->output_count; i++) {
         ir_text_append(out, "output ", 7);
         put_string(out, graph->outputs[i].name);

@@ -2,9 +2,9 @@
  * parameter and names it as the output grad.<parameter>. The forward nodes and outputs stay.
  *
  * Nodes are visited from the loss backwards; a value read several times gets the sum of what its
- * readers send back, added in the order of the visit, so the text of the result is a function of the
- * text of the input. Only what lies between a parameter and the loss is differentiated. A parameter
- * that the loss does not depend on has the gradient 0.
+ * readers send back, added in the order of the visit, so the text of the result is a function of
+ * the text of the input. Only what lies between a parameter and the loss is differentiated. A
+ * parameter that the loss does not depend on has the gradient 0.
  *
  * requires     primitive ops; an output `loss` : f32[]
  * establishes  one output grad.<parameter> per parameter, of its type, in the parameters' order
@@ -18,10 +18,10 @@
 #include <string.h>
 
 typedef struct adjoints {
-    ir_graph *graph;   /* forward nodes under their old ids, then what is appended */
-    size_t forward;    /* forward nodes */
-    bool *varies;      /* per forward node: depends on a parameter */
-    ir_value *grad;    /* per forward node: the gradient so far, or IR_NO_VALUE */
+    ir_graph *graph; /* forward nodes under their old ids, then what is appended */
+    size_t forward;  /* forward nodes */
+    bool *varies;    /* per forward node: depends on a parameter */
+    ir_value *grad;  /* per forward node: the gradient so far, or IR_NO_VALUE */
     ir_diag *diag;
 } adjoints;
 
@@ -86,7 +86,8 @@ static bool visit(adjoints *a, ir_value y) {
         a->grad[x] =
             ir_some(a->grad[x]) ? ir_binary(a->graph, IR_OP_add, a->grad[x], dx[o]) : dx[o];
     }
-    for (size_t i = first; i < a->graph->count; i++) a->graph->nodes[i].loc = node.loc;
+    for (size_t i = first; i < a->graph->count; i++)
+        a->graph->nodes[i].loc = node.loc;
     return true;
 }
 
@@ -116,10 +117,13 @@ ir_graph *pass_autodiff(const ir_graph *in, const pass_context *context) {
     ir_value loss;
     if (!find_loss(in, context->diag, &loss)) return NULL;
     ir_arena *scratch = ir_arena_new();
-    adjoints a = {.graph = copy_forward(in, scratch), .forward = in->count,
-                  .varies = find_varying(in, scratch), .diag = context->diag,
+    adjoints a = {.graph = copy_forward(in, scratch),
+                  .forward = in->count,
+                  .varies = find_varying(in, scratch),
+                  .diag = context->diag,
                   .grad = ir_arena_alloc(scratch, (in->count + 1) * sizeof *a.grad)};
-    for (size_t i = 0; i < in->count; i++) a.grad[i] = IR_NO_VALUE;
+    for (size_t i = 0; i < in->count; i++)
+        a.grad[i] = IR_NO_VALUE;
     bool good = differentiate(&a, loss);
     if (good) name_gradients(&a);
     ir_arena_free(scratch);

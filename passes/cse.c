@@ -13,8 +13,8 @@
 #include <string.h>
 
 typedef struct cse_table {
-    uint32_t *slot;  /* id + 1 of a node of `to`, 0: free */
-    size_t mask;     /* slots - 1, a power of two minus 1 */
+    uint32_t *slot; /* id + 1 of a node of `to`, 0: free */
+    size_t mask;    /* slots - 1, a power of two minus 1 */
 } cse_table;
 
 static uint64_t hash_ints(uint64_t hash, const ir_ints *ints) {
@@ -98,7 +98,8 @@ ir_graph *pass_cse(const ir_graph *in, const pass_context *context) {
     (void)context;
     ir_arena *scratch = ir_arena_new();
     size_t slots = 16;
-    while (slots < 2 * in->count) slots *= 2;
+    while (slots < 2 * in->count)
+        slots *= 2;
     cse_table table = {.slot = ir_arena_alloc(scratch, slots * sizeof(uint32_t)),
                        .mask = slots - 1};
     ir_graph *graph = pass_rewrite(in, rule, &table);

@@ -19,12 +19,14 @@
 typedef struct step_builder {
     ir_graph *graph;
     const pass_optimizer_options *options;
-    ir_value lr;       /* f32[] */
-    ir_value step;     /* i64[] */
-    ir_value factor;   /* f32[]; IR_NO_VALUE: gradients are not clipped */
+    ir_value lr;     /* f32[] */
+    ir_value step;   /* i64[] */
+    ir_value factor; /* f32[]; IR_NO_VALUE: gradients are not clipped */
 } step_builder;
 
-static bool is_gradient(const char *output) { return strncmp(output, "grad.", 5) == 0; }
+static bool is_gradient(const char *output) {
+    return strncmp(output, "grad.", 5) == 0;
+}
 
 static ir_value gradient_of(const ir_graph *graph, const ir_value *map, const char *param) {
     for (size_t i = 0; i < graph->output_count; i++) {
@@ -44,7 +46,8 @@ static ir_value scalar_source(ir_graph *graph, ir_op op) {
 
 static ir_value sum_of_squares(ir_graph *graph, ir_value x) {
     ir_ints axes = {.count = ir_type_of(graph, x).rank};
-    for (int d = 0; d < axes.count; d++) axes.item[d] = d;
+    for (int d = 0; d < axes.count; d++)
+        axes.item[d] = d;
     ir_value squares = ir_unary(graph, IR_OP_square, x);
     return axes.count ? ir_sum(graph, squares, axes, false) : squares;
 }
@@ -64,8 +67,7 @@ static ir_value clip_factor(ir_graph *graph, const ir_graph *in, const ir_value 
 
 static ir_value moment(step_builder *b, ir_op op, const ir_node *param, ir_value g, double beta) {
     ir_graph *graph = b->graph;
-    const char *name =
-        ir_arena_printf(graph->arena, "%s.%s", ir_op_get(op)->name, param->name);
+    const char *name = ir_arena_printf(graph->arena, "%s.%s", ir_op_get(op)->name, param->name);
     ir_value old = ir_source_node(graph, IR_OP_state, name, param->type, NULL);
     ir_attrs attrs = {.beta = beta, .set = IR_SET(beta)};
     ir_value new = ir_build(graph, op, (ir_value[]){old, g}, 2, &attrs, NULL);
@@ -80,15 +82,18 @@ static void update_param(step_builder *b, ir_value param, ir_value g) {
     if (ir_some(b->factor)) g = ir_binary(b->graph, IR_OP_mul, g, b->factor);
     ir_value m = moment(b, IR_OP_adam_m, &node, g, o->beta1);
     ir_value v = moment(b, IR_OP_adam_v, &node, g, o->beta2);
-    ir_attrs attrs = {.beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps,
+    ir_attrs attrs = {.beta1 = o->beta1,
+                      .beta2 = o->beta2,
+                      .eps = o->eps,
                       .decay = node.attrs.decay == -1 ? o->weight_decay : node.attrs.decay,
                       .lr_scale = node.attrs.lr_scale,
                       .set = IR_SET(beta1) | IR_SET(beta2) | IR_SET(eps) | IR_SET(decay) |
                              IR_SET(lr_scale)};
-    ir_value w = ir_build(b->graph, IR_OP_adamw, (ir_value[]){param, m, v, b->lr, b->step}, 5,
-                          &attrs, NULL);
+    ir_value w =
+        ir_build(b->graph, IR_OP_adamw, (ir_value[]){param, m, v, b->lr, b->step}, 5, &attrs, NULL);
     ir_add_update(b->graph, param, w);
-    for (size_t i = first; i < b->graph->count; i++) b->graph->nodes[i].loc = node.loc;
+    for (size_t i = first; i < b->graph->count; i++)
+        b->graph->nodes[i].loc = node.loc;
 }
 
 static void copy_all(ir_graph *to, const ir_graph *in, ir_value *map) {

@@ -1,13 +1,13 @@
 /* Graph passes and their manager: from what the frontend elaborates to what lowering takes.
  *
- * A pass reads a graph and returns a new one with an arena of its own; the manager frees the old one,
- * verifies, dumps and times. Which passes run follows from the kind of the graph:
+ * A pass reads a graph and returns a new one with an arena of its own; the manager frees the old
+ * one, verifies, dumps and times. Which passes run follows from the kind of the graph:
  *
  *     pass_options options = {.optimizer = pass_optimizer_defaults()};
  *     ir_graph *ready = pass_run(graph, &options, diag);            NULL after an error
  *
- * The result holds primitive and source ops only. Inputs, parameters and states are never removed or
- * reordered, so the interface of a program does not depend on how well it was optimized. In grad
+ * The result holds primitive and source ops only. Inputs, parameters and states are never removed
+ * or reordered, so the interface of a program does not depend on how well it was optimized. In grad
  * programs each parameter has an output grad.<parameter>; train programs have updates instead.
  * A user's mistake (no output `loss`, an unknown pass name) goes to diag; a pass that breaks an
  * invariant is a compiler bug and aborts.
@@ -32,7 +32,7 @@ typedef void pass_dump(void *context, const char *pass, int run, const ir_graph 
 
 typedef struct pass_options {
     pass_optimizer_options optimizer; /* used by train graphs */
-    const char *const *disabled;   /* NULL-terminated names of optional passes; NULL: none */
+    const char *const *disabled;      /* NULL-terminated names of optional passes; NULL: none */
     const char *const *dump_after; /* NULL-terminated: "cse" each run, "cse.2" the second, "all" */
     const char *stop_after;        /* "cse" the first run, "cse.2" the second; NULL: to the end */
     pass_dump *dump;               /* NULL: text to dump_file */
@@ -46,20 +46,21 @@ typedef struct pass_options {
 /* What a pass may know besides its graph. */
 typedef struct pass_context {
     const pass_options *options;
-    ir_diag *diag;                 /* users' mistakes; a pass that reports one returns NULL */
+    ir_diag *diag; /* users' mistakes; a pass that reports one returns NULL */
 } pass_context;
 
 /* Runs the pipeline of in->kind. `in` stays the caller's. NULL after an error. */
 ir_graph *pass_run(const ir_graph *in, const pass_options *options, ir_diag *diag);
-/* What lowering needs of a graph that went through no pipeline, such as one read from a .cnxir file:
- * composite ops are expanded, element types checked. `in` stays the caller's. NULL after an error. */
+/* What lowering needs of a graph that went through no pipeline, such as one read from a .cnxir
+ * file: composite ops are expanded, element types checked. `in` stays the caller's. NULL after an
+ * error. */
 ir_graph *pass_prepare(const ir_graph *in, ir_diag *diag);
 
 typedef enum pass_when { PASS_ASKED, PASS_ALL, PASS_GRADS, PASS_TRAIN } pass_when;
 typedef enum pass_need { PASS_REQUIRED, PASS_OPTIONAL } pass_need;
 
 typedef struct pass_info {
-    const char *name;   /* "cse" */
+    const char *name; /* "cse" */
     pass_when when;
     pass_need need;
     const char *doc;

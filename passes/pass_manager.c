@@ -30,7 +30,7 @@ static const pipeline_step pipeline[] = {
     {PASS_GRADS, "fold",         "simplify moved factors together"},
     {PASS_GRADS, "cse",          "gradient rules recompute what the forward pass has"},
     {PASS_GRADS, "dce",          "gradients of what is no parameter"},
-    {PASS_ALL,   "split_reduce", "kernels work sample by sample; after simplify, which merges sums"},
+    {PASS_ALL,   "split_reduce", "kernels work sample by sample; after simplify merged sums"},
     {PASS_ALL,   "cse",          "sums within a sample that several sums over the batch share"},
     {PASS_ALL,   "dce",          "lowering makes a kernel of whatever is left"},
     {PASS_ALL,   "precision",    "after gradients are derived in f32, before tiles are chosen"},
@@ -253,7 +253,8 @@ ir_graph *pass_run(const ir_graph *in, const pass_options *options, ir_diag *dia
     if (options->time_file) fprintf(options->time_file, "        ms   before    after  pass\n");
     for (size_t i = 0; i < STEPS; i++) {
         const pass_info *pass = pass_find(pipeline[i].pass);
-        if (!runs_in(pipeline[i].when, in->kind, options) || is_disabled(options, pass->name)) continue;
+        if (!runs_in(pipeline[i].when, in->kind, options) || is_disabled(options, pass->name))
+            continue;
         int run = ++s.runs[pass - table];
         if (!run_step(&s, in, pass, run)) return NULL;
         if (stops_after(options, pass->name, run)) break;

@@ -1,12 +1,14 @@
 /* Rewriting: most passes look at one node at a time and say what stands for it in the new graph.
  *
- * A rule sees the old node with its operands already mapped into `to`, so it sees through everything
- * rewritten before. It returns the value that replaces the node (an operand, or nodes it appends), or
- * IR_NO_VALUE: the node is copied. New nodes inherit the node's place in the source, the result its
- * label. Nodes that nothing needs are left behind; inputs, params and states always stay.
+ * A rule sees the old node with its operands already mapped into `to`, so it sees through
+ * everything rewritten before. It returns the value that replaces the node (an operand, or nodes it
+ * appends), or IR_NO_VALUE: the node is copied. New nodes inherit the node's place in the source,
+ * the result its label. Nodes that nothing needs are left behind; inputs, params and states always
+ * stay.
  *
  *     static ir_value rule(ir_graph *to, const ir_node *node, void *context) {
- *         return node->op == IR_OP_scale && node->attrs.factor == 1 ? node->operand[0] : IR_NO_VALUE;
+ *         return node->op == IR_OP_scale && node->attrs.factor == 1 ? node->operand[0] :
+ * IR_NO_VALUE;
  *     }
  *     return pass_rewrite(in, rule, NULL);
  */

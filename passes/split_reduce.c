@@ -2,8 +2,9 @@
  *
  *     sum(x (N,H,W,C), axes [0,1,2]) = sum(sum(x, [1,2], keep) (N,1,1,C), [0])
  *
- * The first sum can join the kernel that computes x for one sample, and no task adds to what another
- * one holds: the order of additions, hence every bit, is the same for any number of threads.
+ * The first sum can join the kernel that computes x for one sample, and no task adds to what
+ * another one holds: the order of additions, hence every bit, is the same for any number of
+ * threads.
  *
  * requires     primitive ops
  * establishes  a sum over dimension 0 of a tensor of rank 3 or more reduces no other dimension

@@ -19,7 +19,8 @@ static void test_every_op_has_a_case(void **state) {
     (void)state;
     for (int op = 0; op < IR_OP_COUNT; op++) {
         bool found = false;
-        for (size_t i = 0; i < op_case_count; i++) found |= op_cases[i].op == (ir_op)op;
+        for (size_t i = 0; i < op_case_count; i++)
+            found |= op_cases[i].op == (ir_op)op;
         if (!found) fail_msg("no case of '%s' in op_cases.def", ir_op_get((ir_op)op)->name);
     }
 }
@@ -32,7 +33,8 @@ static ir_graph *expanded(const op_case_graph *g, ir_value *y) {
         map[i] = ir_copy_node(graph, g->graph, (ir_value){(uint32_t)i}, map);
     ir_node node = *ir_at(g->graph, g->y);
     if (ir_op_get(node.op)->kind == IR_COMPOSITE) {
-        for (int i = 0; i < node.operand_count; i++) node.operand[i] = map[node.operand[i].id];
+        for (int i = 0; i < node.operand_count; i++)
+            node.operand[i] = map[node.operand[i].id];
         *y = ir_expand(graph, &node);
     } else {
         *y = ir_copy_node(graph, g->graph, g->y, map);
@@ -46,7 +48,8 @@ static double *evaluate(ir_graph *graph, ir_value value, double *const *operands
     ir_add_output(graph, "value", value);
     const double **sources = calloc(graph->count, sizeof *sources);
     assert_non_null(sources);
-    for (int i = 0; i < count; i++) sources[i] = operands[i];
+    for (int i = 0; i < count; i++)
+        sources[i] = operands[i];
     ir_eval_result *result = ir_eval_graph(graph, sources, &scalars);
     double *tensor = result->value[value.id];
     result->value[value.id] = NULL;
@@ -96,7 +99,8 @@ static void backward(ir_graph *graph, ir_value y, ir_value r, int operands, ir_v
     size_t count = y.id + 1;
     ir_value *adjoint = malloc(count * sizeof *adjoint);
     assert_non_null(adjoint);
-    for (size_t i = 0; i < count; i++) adjoint[i] = IR_NO_VALUE;
+    for (size_t i = 0; i < count; i++)
+        adjoint[i] = IR_NO_VALUE;
     adjoint[y.id] = r;
     for (size_t i = count; i-- > 0;) {
         ir_node node = graph->nodes[i];
@@ -110,7 +114,8 @@ static void backward(ir_graph *graph, ir_value y, ir_value r, int operands, ir_v
             *sum = ir_some(*sum) ? ir_binary(graph, IR_OP_add, *sum, d[o]) : d[o];
         }
     }
-    for (int o = 0; o < operands; o++) dx[o] = adjoint[o];
+    for (int o = 0; o < operands; o++)
+        dx[o] = adjoint[o];
     free(adjoint);
 }
 
@@ -127,7 +132,8 @@ static double weighted_sum(ir_graph *graph, ir_value y, double *const *operands,
 static void check_operand(const op_case *c, op_case_graph *g, ir_graph *graph, int o, ir_value dx,
                           double *r) {
     double *sources[IR_MAX_OPERANDS + 1], h = 1e-5;
-    for (int i = 0; i < g->operands; i++) sources[i] = g->source[i];
+    for (int i = 0; i < g->operands; i++)
+        sources[i] = g->source[i];
     sources[g->operands] = r;
     double *gradient = evaluate(graph, dx, sources, g->operands + 1);
     for (size_t i = 0; i < (size_t)ir_type_elements(ir_type_of(graph, dx)); i++) {
@@ -153,7 +159,8 @@ static void check_gradients(const op_case *c) {
         map[i] = ir_copy_node(graph, g.graph, (ir_value){(uint32_t)i}, map);
     ir_value dy = ir_input(graph, "r", type);
     ir_node node = *ir_at(g.graph, g.y);
-    for (int i = 0; i < node.operand_count; i++) node.operand[i] = map[node.operand[i].id];
+    for (int i = 0; i < node.operand_count; i++)
+        node.operand[i] = map[node.operand[i].id];
     ir_value y = ir_op_get(node.op)->kind == IR_COMPOSITE ? ir_expand(graph, &node)
                                                           : ir_copy_node(graph, g.graph, g.y, map);
     backward(graph, y, dy, g.operands, dx);
@@ -174,12 +181,12 @@ static void test_gradients(void **state) {
     for (size_t k = 0; k < op_case_count; k++) {
         const op_case *c = &op_cases[k];
         int operands = 0;
-        for (const char *p = c->operands; *p; p++) operands += *p == '[';
+        for (const char *p = c->operands; *p; p++)
+            operands += *p == '[';
         assert_int_equal(strlen(c->grad), operands);
         if (ir_op_get(c->op)->kind != IR_SOURCE) check_gradients(c);
     }
 }
-
 
 /* ---- formulas against numbers of PyTorch 2, float64 ---- */
 
@@ -242,13 +249,15 @@ static void test_gelu(void **state) {
 
 static void test_norms(void **state) {
     (void)state;
-    tensor ln[] = {{shape(2, 2, 3, 0, 0), rows23}, {shape(1, 3, 0, 0, 0), weight3},
+    tensor ln[] = {{shape(2, 2, 3, 0, 0), rows23},
+                   {shape(1, 3, 0, 0, 0), weight3},
                    {shape(1, 3, 0, 0, 0), bias3}};
     CHECK(layer_norm, ln, NULL, 1e-14, 0.1, 0.8123722315717514, 2.7494889262870053,
           2.1497940840939727, 0.3839558793417668, -1.6972352614248967);
-    tensor grn[] = {{shape(4, 2, 1, 2, 3), (const double[]){0.5, -1, 2, 3, 0.25, -0.75, 0, 1.5, -2,
-                                                            1, 0.5, 0.25}},
-                    {shape(1, 3, 0, 0, 0), weight3}, {shape(1, 3, 0, 0, 0), bias3}};
+    tensor grn[] = {{shape(4, 2, 1, 2, 3),
+                     (const double[]){0.5, -1, 2, 3, 0.25, -0.75, 0, 1.5, -2, 1, 0.5, 0.25}},
+                    {shape(1, 3, 0, 0, 0), weight3},
+                    {shape(1, 3, 0, 0, 0), bias3}};
     CHECK(grn, grn, NULL, 1e-14, 1.702276048660904, -0.5509464625335532, 6.428760308592153,
           9.713656291965425, 0.3877366156333883, -1.9982851157220576, 0.1, 0.9260627151431373,
           -6.96176175704288, 2.078961834509691, 0.44202090504771246, 1.20772021963036);
@@ -282,10 +291,14 @@ static void test_adamw_steps(void **state) {
                              &(ir_attrs){.beta = 0.9});
         double *next_v = run(IR_OP_adam_v, (tensor[]){{pair, v}, {pair, gradient[t]}}, 2,
                              &(ir_attrs){.beta = 0.95});
-        tensor all[] = {{pair, w}, {pair, next_m}, {pair, next_v}, {one, &lr},
+        tensor all[] = {{pair, w},
+                        {pair, next_m},
+                        {pair, next_v},
+                        {one, &lr},
                         {ir_type_make(IR_I64, 0, NULL), &step}};
         double *next_w = run(IR_OP_adamw, all, 5, &attrs);
-        for (int i = 0; i < 2; i++) assert_true(fabs(next_w[i] - wanted[t][i]) < 1e-14);
+        for (int i = 0; i < 2; i++)
+            assert_true(fabs(next_w[i] - wanted[t][i]) < 1e-14);
         free(w), free(m), free(v);
         w = next_w, m = next_m, v = next_v;
     }
@@ -356,8 +369,8 @@ static void test_philox(void **state) {
 static double *draw(int64_t samples, int64_t rest, double rate, int64_t stream) {
     double step = (double)scalars.step;
     tensor operand[] = {{ir_type_make(IR_I64, 0, NULL), &step}};
-    ir_attrs attrs = {.shape = IR_INTS(samples, rest), .rate = rate, .stream = stream,
-                      .set = IR_SET(rate)};
+    ir_attrs attrs = {
+        .shape = IR_INTS(samples, rest), .rate = rate, .stream = stream, .set = IR_SET(rate)};
     return run(IR_OP_random_keep, operand, 1, &attrs);
 }
 
@@ -378,11 +391,13 @@ static void test_random_keep(void **state) {
     free(a);
     free(b);
     a = draw(3, 5, 0, 1);
-    for (int i = 0; i < 15; i++) assert_true(a[i] == 1);
+    for (int i = 0; i < 15; i++)
+        assert_true(a[i] == 1);
     free(a);
 }
 
-/* Reads the convolution's definition out of one hand-made case: cross-correlation, weight (O,C,kh,kw). */
+/* Reads the convolution's definition out of one hand-made case: cross-correlation, weight
+ * (O,C,kh,kw). */
 static void test_conv_by_hand(void **state) {
     (void)state;
     tensor conv[] = {{shape(4, 1, 2, 3, 1), (const double[]){1, 2, 3, 4, 5, 6}},
