@@ -27,7 +27,8 @@ static void put(const header *h, const char *template) {
 
 static const char *upper_case(ir_arena *arena, const char *text) {
     char *copy = ir_arena_strndup(arena, text, strlen(text));
-    for (char *p = copy; *p; p++) *p = (char)toupper((unsigned char)*p);
+    for (char *p = copy; *p; p++)
+        *p = (char)toupper((unsigned char)*p);
     return copy;
 }
 
@@ -83,8 +84,9 @@ static void put_intro(const header *h) {
            " *     void *state = aligned_alloc(@_ALIGNMENT, @_STATE_SIZE);\n"
            " *     void *workspace = aligned_alloc(@_ALIGNMENT, @_WORKSPACE_SIZE);\n");
     bool embedded = h->options->weights != NULL;
-    put(h, embedded ? " *     int code = $_init(state, NULL);        the weights are in the object\n"
-                    : " *     int code = $_init(state, weights);\n");
+    put(h, embedded
+               ? " *     int code = $_init(state, NULL);        the weights are in the object\n"
+               : " *     int code = $_init(state, weights);\n");
     put(h, " *     if (code) puts($_error(code));\n */\n#ifndef @_H\n#define @_H\n\n"
            "#include <stddef.h>\n#include <stdint.h>\n");
     ir_text_printf(h->out, "#ifdef _OPENMP\n#include <%s.h>\n#endif\n\n", "omp");
@@ -93,8 +95,8 @@ static void put_intro(const header *h) {
 
 static void put_macro(const header *h, const char *name, int64_t value, const char *doc) {
     char text[160];
-    int length = snprintf(text, sizeof text, "#define %s_%s %lld", h->upper, name,
-                          (long long)value);
+    int length =
+        snprintf(text, sizeof text, "#define %s_%s %lld", h->upper, name, (long long)value);
     ir_text_printf(h->out, "%s%*s/* %s */\n", text, length < 46 ? 46 - length : 1, "", doc);
 }
 
@@ -119,17 +121,18 @@ static void put_macros(const header *h) {
 }
 
 static void put_threads(const header *h) {
-    put(h, "\n/* Threads come from the caller. parallel_for runs body(argument, t, w) for every t in\n"
-           " * [0, tasks), each once, on at most `workers` workers with w in [0, workers), two tasks "
-           "with\n * the same w never at the same time, and returns when all are done. Results do "
-           "not depend on\n * the number of threads; a NULL pointer runs serially. */\n"
-           "typedef void (*$_task)(void *argument, int64_t task, int64_t worker);\n"
-           "typedef struct $_threads {\n"
-           "    void (*parallel_for)(void *context, int64_t tasks, int64_t workers, $_task body,\n"
-           "                         void *argument);\n"
-           "    void *context; /* passed to parallel_for */\n"
-           "    int64_t count; /* of workers */\n"
-           "} $_threads;\n");
+    put(h,
+        "\n/* Threads come from the caller. parallel_for runs body(argument, t, w) for every t in\n"
+        " * [0, tasks), each once, on at most `workers` workers with w in [0, workers), two tasks "
+        "with\n * the same w never at the same time, and returns when all are done. Results do "
+        "not depend on\n * the number of threads; a NULL pointer runs serially. */\n"
+        "typedef void (*$_task)(void *argument, int64_t task, int64_t worker);\n"
+        "typedef struct $_threads {\n"
+        "    void (*parallel_for)(void *context, int64_t tasks, int64_t workers, $_task body,\n"
+        "                         void *argument);\n"
+        "    void *context; /* passed to parallel_for */\n"
+        "    int64_t count; /* of workers */\n"
+        "} $_threads;\n");
 }
 
 static void put_table(const header *h) {
@@ -175,7 +178,8 @@ static void put_io(const header *h, bool outputs) {
 }
 
 static void put_init(const header *h) {
-    put(h, "\n/* Prepares a state. `weights`: @_WEIGHTS_SIZE bytes of f32 in the order of the\n * table");
+    put(h, "\n/* Prepares a state. `weights`: @_WEIGHTS_SIZE bytes of f32 in the order of the\n * "
+           "table");
     if (h->options->weights) put(h, "; NULL takes the weights in the object");
     put(h, ". */\nint32_t $_init(void *state, const float *weights);\n");
 }
@@ -198,7 +202,8 @@ static void put_run(const header *h) {
     put_io(h, true);
     put(h, ",\n    const $_threads *threads);\n");
     if (h->plan->kind == IR_KIND_INFER) return;
-    put(h, "\n/* Copies the parameters out of a state, in the order in which $_init takes them. */\nint32_t $_export(const void *state, float *weights);\n");
+    put(h, "\n/* Copies the parameters out of a state, in the order in which $_init takes them. "
+           "*/\nint32_t $_export(const void *state, float *weights);\n");
 }
 
 static void put_openmp(const header *h) {
@@ -225,8 +230,11 @@ static void put_openmp(const header *h) {
 }
 
 void cg_header_print(const ir_plan *plan, const cg_object_options *options, ir_text *out) {
-    header h = {.plan = plan, .options = options, .arena = ir_arena_new(),
-                .lower = options->prefix, .out = out};
+    header h = {.plan = plan,
+                .options = options,
+                .arena = ir_arena_new(),
+                .lower = options->prefix,
+                .out = out};
     h.upper = upper_case(h.arena, options->prefix);
     put_intro(&h);
     put_macros(&h);

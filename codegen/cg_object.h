@@ -16,10 +16,10 @@
 #include "plan.h"
 
 typedef struct cg_object_options {
-    const char *prefix;        /* of all names: a C identifier */
+    const char *prefix; /* of all names: a C identifier */
     const cg_machine *machine;
-    const char *triple;        /* LLVM target triple; NULL: of this computer */
-    const float *weights;      /* plan->weights_elements to embed, or NULL */
+    const char *triple;   /* LLVM target triple; NULL: of this computer */
+    const float *weights; /* plan->weights_elements to embed, or NULL */
 } cg_object_options;
 
 typedef enum cg_form { CG_FORM_LLVM, CG_FORM_ASSEMBLY, CG_FORM_OBJECT } cg_form;

@@ -84,6 +84,8 @@ static inline void cli_case_free(cli_case *t) {
 
 /* Starts a shell command in the directory as a process group of its own. */
 static inline pid_t cli_case_start(const cli_case *t, const char *command) {
+    remove(cli_case_path(t, "stdout.txt")); /* nobody must read those of the last command */
+    remove(cli_case_path(t, "stderr.txt"));
     pid_t child = fork();
     assert_true(child >= 0);
     if (child > 0) return child;
@@ -136,7 +138,8 @@ static inline void cli_case_expect(cli_case *t, const char *arguments, int statu
 
 static inline void cli_case_model(const cli_case *t) {
     static const char text[] =
-        "param classes = 3\nparam mean = [0.3]\nparam std = [0.25]\nparam width = 8\nparam gain = 1.0\n"
+        "param classes = 3\nparam mean = [0.3]\nparam std = [0.25]\nparam width = 8\nparam gain = "
+        "1.0\n"
         "block B(x, dim, drop) {\n"
         "    y = conv_dw: depthwise_conv(x, kernel = 3)\n    y = norm: layer_norm(y)\n"
         "    y = fc1: linear(y, 2 * dim)\n    y = gelu(y)\n    y = grn: grn(y)\n"
@@ -148,7 +151,8 @@ static inline void cli_case_model(const cli_case *t) {
         "    y = blocks.0: B(y, width, 0.2)\n    y = blocks.1: B(y, width, 0.0)\n"
         "    y = gain * global_avg_pool(y)\n    output logits = head: linear(y, classes)\n"
         "    if training {\n        input label: i64[batch]\n"
-        "        output loss = cross_entropy(logits, label, smoothing = label_smoothing)\n    }\n}\n"
+        "        output loss = cross_entropy(logits, label, smoothing = label_smoothing)\n    "
+        "}\n}\n"
         "recipe default {\n    optimizer = adamw(lr = 0.01)\n    schedule = cosine(warmup_epochs = "
         "0.5)\n    epochs = 4\n    batch = 8\n    label_smoothing = 0.1\n    clip_norm = 1.0\n"
         "    augment = [crop(padding = 1), flip(0.5)]\n}\n";
@@ -160,14 +164,14 @@ static inline void cli_case_image(int64_t index, int label, uint8_t *pixels) {
     for (int y = 0; y < CLI_CASE_SIDE; y++)
         for (int x = 0; x < CLI_CASE_SIDE; x++) {
             int stripe = label == 0 ? y / 2 : label == 1 ? x / 2 : (x + y) / 2;
-            rt_place place = {.sample = (uint32_t)index, .index = (uint32_t)(y * CLI_CASE_SIDE + x)};
+            rt_place place = {.sample = (uint32_t)index,
+                              .index = (uint32_t)(y * CLI_CASE_SIDE + x)};
             int noise = (int)rt_random_below(5, place, 60);
             pixels[y * CLI_CASE_SIDE + x] = (uint8_t)((stripe % 2 ? 140 : 20) + noise);
         }
 }
 
-static inline void cli_case_idx(const cli_case *t, const char *part, int64_t count,
-                                int64_t first) {
+static inline void cli_case_idx(const cli_case *t, const char *part, int64_t count, int64_t first) {
     enum { PIXELS = CLI_CASE_SIDE * CLI_CASE_SIDE };
     char name[128];
     size_t bytes = 16 + (size_t)count * PIXELS;

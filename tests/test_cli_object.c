@@ -71,12 +71,12 @@ static void write_inputs(const cli_case *t) {
     int64_t label[BATCH];
     for (int i = 0; i < IMAGE; i++)
         image[i] = (float)rt_random_normal(3, (rt_place){.index = (uint32_t)i});
-    for (int i = 0; i < BATCH; i++) label[i] = i % CLI_CASE_CLASSES;
+    for (int i = 0; i < BATCH; i++)
+        label[i] = i % CLI_CASE_CLASSES;
     cli_case_write(t, "image.raw", image, sizeof image);
     cli_case_write(t, "label.raw", label, sizeof label);
-    rt_tensor tensors[2] = {
-        {"image", RT_F32, 4, {BATCH, 1, CLI_CASE_SIDE, CLI_CASE_SIDE}, image},
-        {"label", RT_I64, 1, {BATCH}, label}};
+    rt_tensor tensors[2] = {{"image", RT_F32, 4, {BATCH, 1, CLI_CASE_SIDE, CLI_CASE_SIDE}, image},
+                            {"label", RT_I64, 1, {BATCH}, label}};
     rt_error error;
     assert_true(rt_tensors_write(cli_case_path(t, "in.safetensors"), tensors, 2, NULL, 0, &error));
 }
@@ -156,17 +156,21 @@ static void agree_with_jit(void **unused) {
     cli_case_expect(&t, "net.cnx --emit-infer --batch 6 --weights a/last.safetensors", 0, "net.h");
     cli_case_expect(&t, "net.cnx --emit-train --batch 6", 0, "net_train.h");
     write_weights(&t);
-    cli_case_expect(&t, "run net.cnx --weights a/last.safetensors --inputs in.safetensors "
-                        "--outputs run.safetensors", 0, NULL);
-    cli_case_expect(&t, "run net.cnx --train --update --lr 0.01 --seed 7 --recipe default --weights "
-                        "a/last.safetensors --inputs in.safetensors --outputs step.safetensors",
+    cli_case_expect(&t,
+                    "run net.cnx --weights a/last.safetensors --inputs in.safetensors "
+                    "--outputs run.safetensors",
+                    0, NULL);
+    cli_case_expect(&t,
+                    "run net.cnx --train --update --lr 0.01 --seed 7 --recipe default --weights "
+                    "a/last.safetensors --inputs in.safetensors --outputs step.safetensors",
                     0, NULL);
     static const char *const flags[] = {"", "-fopenmp", "-Wno-unknown-pragmas"};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         char command[512];
         snprintf(command, sizeof command,
                  "cc -std=c11 -O1 -Wall -Wextra -Wpedantic -Werror %s main.c net.o net_train.o -lm "
-                 "-o main && rm -f *.out && ./main", flags[i]);
+                 "-o main && rm -f *.out && ./main",
+                 flags[i]);
         int code = cli_case_shell(&t, command);
         if (code) print_error("exit %d: %s\n", code, t.err);
         assert_int_equal(code, 0);
@@ -188,7 +192,7 @@ static void need_libc_alone(void **unused) {
             "nm -u x.o; nm x.o | grep -E ' [A-Z] ' | grep -vE ' U | x_' || true; done; done");
     if (code) print_error("%s", t.err);
     assert_int_equal(code, 0);
-    static const char *const allowed[] = {"memcpy", "memset", "memmove", "pow",  "exp", "expf",
+    static const char *const allowed[] = {"memcpy", "memset", "memmove", "pow",   "exp", "expf",
                                           "log",    "logf",   "sqrt",    "sqrtf", "fma", "fmaf"};
     for (const char *line = t.out; *line; line = strchr(line, '\n') + 1) {
         char name[128];

@@ -1,5 +1,5 @@
-/* cnxc run: compiled programs against the reference on every path of this machine, and every mistake
- * in weights and inputs. cnx-test: timeout=300
+/* cnxc run: compiled programs against the reference on every path of this machine, and every
+ * mistake in weights and inputs. cnx-test: timeout=300
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -30,7 +30,8 @@ static tensors read_all(const cli_case *t, const char *name) {
     assert_non_null(all.file);
     all.count = rt_tensors_count(all.file);
     assert_true(all.count < MOST);
-    for (size_t i = 0; i < all.count; i++) all.item[i] = *rt_tensors_at(all.file, i);
+    for (size_t i = 0; i < all.count; i++)
+        all.item[i] = *rt_tensors_at(all.file, i);
     return all;
 }
 
@@ -42,8 +43,8 @@ static rt_tensor *find(tensors *all, const char *name) {
     return NULL;
 }
 
-static void write_all(const cli_case *t, const char *name, const tensors *all,
-                      const rt_pair *pairs, size_t pair_count) {
+static void write_all(const cli_case *t, const char *name, const tensors *all, const rt_pair *pairs,
+                      size_t pair_count) {
     rt_error error;
     if (!rt_tensors_write(cli_case_path(t, name), all->item, all->count, pairs, pair_count, &error))
         fail_msg("%s", error.text);
@@ -52,7 +53,8 @@ static void write_all(const cli_case *t, const char *name, const tensors *all,
 static void inputs(tensors *all, float *image, int64_t *label) {
     for (int i = 0; i < IMAGE; i++)
         image[i] = (float)rt_random_normal(3, (rt_place){.index = (uint32_t)i});
-    for (int i = 0; i < BATCH; i++) label[i] = i % CLI_CASE_CLASSES;
+    for (int i = 0; i < BATCH; i++)
+        label[i] = i % CLI_CASE_CLASSES;
     all->count = 2;
     all->item[0] = (rt_tensor){"image", RT_F32, 4, {BATCH, 1, CLI_CASE_SIDE, CLI_CASE_SIDE}, image};
     all->item[1] = (rt_tensor){"label", RT_I64, 1, {BATCH}, label};
@@ -186,7 +188,8 @@ static void weights_are_strict(void **unused) {
     cli_case_expect(&t, arguments, 0, "tensor 'blocks.1.fc1.weight' (16,8) is missing\n");
     assert_non_null(strstr(t.err, "tensor 'head.weight' has shape (6,4), expected (3,8)\n"));
 
-    for (size_t i = 0; i < all.count; i++) all.item[i].name = all.item[i].name + 1;
+    for (size_t i = 0; i < all.count; i++)
+        all.item[i].name = all.item[i].name + 1;
     write_all(&t, "w.safetensors", &all, NULL, 0);
     cli_case_expect(&t, arguments, 1, "w.safetensors: no tensor fits 'net'");
     cli_case_write(&t, "w.safetensors", "abc", 3);
@@ -209,8 +212,10 @@ static void either_rank_is_read(void **unused) {
     fc1->dim[2] = fc1->dim[3] = 1;
     fc2->rank = 2;
     write_all(&t, "v.safetensors", &all, NULL, 0);
-    cli_case_expect(&t, "run net.cnx --weights v.safetensors --inputs in.safetensors --outputs "
-                        "out.safetensors", 0, NULL);
+    cli_case_expect(&t,
+                    "run net.cnx --weights v.safetensors --inputs in.safetensors --outputs "
+                    "out.safetensors",
+                    0, NULL);
     assert_true(cli_case_same_file(&t, "out.safetensors", "good.safetensors"));
     rt_tensors_close(all.file);
     cli_case_free(&t);
@@ -218,7 +223,10 @@ static void either_rank_is_read(void **unused) {
 
 static void metadata_is_checked(void **unused) {
     (void)unused;
-    static const struct { rt_pair pairs[3]; const char *message; } cases[] = {
+    static const struct {
+        rt_pair pairs[3];
+        const char *message;
+    } cases[] = {
         {{{"cnx_format", "2"}}, "format version is '2', expected '1'"},
         {{{"cnx_format", "1"}, {"mean", "0.1 0.2"}}, "'mean' is '0.1 0.2', expected 1 numbers"},
         {{{"cnx_format", "1"}, {"std", "-1"}}, "'std' is '-1', expected numbers above 0"},
@@ -267,8 +275,7 @@ static void inputs_are_checked(void **unused) {
     inputs(&in, image, label);
     in.item[0].dim[2] = 6;
     in.item[0].dim[3] = 24;
-    expect_inputs(&t, &in, "",
-                  "input 'image' has shape (5,1,6,24), expected (5,1,12,12)");
+    expect_inputs(&t, &in, "", "input 'image' has shape (5,1,6,24), expected (5,1,12,12)");
     inputs(&in, image, label);
     in.item[1].dim[0] = 4;
     expect_inputs(&t, &in, "--train", "'label' holds 4 samples, but 'image' holds 5");
@@ -294,14 +301,19 @@ static void batches_agree(void **unused) {
     snprintf(arguments, sizeof arguments, "%s --batch 4", plain);
     cli_case_expect(&t, arguments, 2, "--batch is 4, but the inputs hold 5");
     cli_case_expect(&t, "net.cnx --emit-ir --batch 3 -o n.cnxir", 0, NULL);
-    cli_case_expect(&t, "run n.cnxir --weights w.safetensors --inputs in.safetensors --outputs "
-                        "out.safetensors", 1, "'n.cnxir' is for batch 3, but the inputs hold 5");
+    cli_case_expect(&t,
+                    "run n.cnxir --weights w.safetensors --inputs in.safetensors --outputs "
+                    "out.safetensors",
+                    1, "'n.cnxir' is for batch 3, but the inputs hold 5");
     cli_case_expect(&t, "net.cnx --emit-ir --batch 5 -o n.cnxir", 0, NULL);
-    cli_case_expect(&t, "run n.cnxir --weights w.safetensors --inputs in.safetensors --outputs "
-                        "graph.safetensors", 0, NULL);
+    cli_case_expect(&t,
+                    "run n.cnxir --weights w.safetensors --inputs in.safetensors --outputs "
+                    "graph.safetensors",
+                    0, NULL);
     cli_case_expect(&t, plain, 0, NULL);
     assert_true(cli_case_same_file(&t, "graph.safetensors", "out.safetensors"));
-    snprintf(arguments, sizeof arguments, "%s", "run net.cnx --weights w.safetensors --inputs "
+    snprintf(arguments, sizeof arguments, "%s",
+             "run net.cnx --weights w.safetensors --inputs "
              "in.safetensors --outputs nowhere/out");
     cli_case_expect(&t, arguments, 3, "nowhere/out");
     cli_case_free(&t);

@@ -1,5 +1,5 @@
-/* cnxc train: a run that is stopped, killed or continued learns the same, bit for bit; tests after each
- * epoch agree with eval and predict; a run that fails says where. cnx-test: serial timeout=600
+/* cnxc train: a run that is stopped, killed or continued learns the same, bit for bit; tests after
+ * each epoch agree with eval and predict; a run that fails says where. cnx-test: serial timeout=600
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -31,8 +31,8 @@ static bool wait_for(const cli_case *t, const char *part) {
 }
 
 static void same_run(const cli_case *t, const char *a, const char *b) {
-    static const char *const files[] = {"last.safetensors", "best.safetensors",
-                                        "state.safetensors", "recipe.cnx"};
+    static const char *const files[] = {"last.safetensors", "best.safetensors", "state.safetensors",
+                                        "recipe.cnx"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char x[64], y[64];
         snprintf(x, sizeof x, "%s/%s", a, files[i]);
@@ -47,7 +47,8 @@ static void same_metrics(cli_case *t, const char *a, const char *b) {
     char command[512];
     snprintf(command, sizeof command,
              "for d in %s %s; do sed 's/, \"images_per_s.*//' $d/metrics.jsonl > $d.cut; done; "
-             "test -s %s.cut && cmp %s.cut %s.cut", a, b, a, a, b);
+             "test -s %s.cut && cmp %s.cut %s.cut",
+             a, b, a, a, b);
     assert_int_equal(cli_case_shell(t, command), 0);
 }
 
@@ -56,11 +57,13 @@ static void learns(void **unused) {
     cli_case t = cli_case_new();
     cli_case_model(&t);
     cli_case_data(&t, 240);
-    cli_case_expect(&t, "train net.cnx --data data --out a --log-json log -D epochs=8", 0, "done: a/last");
+    cli_case_expect(&t, "train net.cnx --data data --out a --log-json log -D epochs=8", 0,
+                    "done: a/last");
     assert_non_null(strstr(t.err, "epoch 1/8 30/30  "));
     assert_non_null(strstr(t.err, "images/s  ETA "));
     assert_null(strchr(t.err, '\r'));
-    char *log = cli_case_read(&t, "log", NULL), *metrics = cli_case_read(&t, "a/metrics.jsonl", NULL);
+    char *log = cli_case_read(&t, "log", NULL),
+         *metrics = cli_case_read(&t, "a/metrics.jsonl", NULL);
     assert_non_null(strstr(log, "{\"event\": \"epoch\", \"epoch\": 8, "));
     assert_non_null(strstr(log, "{\"event\": \"progress\", \"epoch\": 1, "));
     const char *last = strstr(metrics, "{\"epoch\": 8, \"step\": 240, ");
@@ -73,7 +76,8 @@ static void learns(void **unused) {
     assert_true(atof(strstr(t.out, "\"top1\": ") + 8) == tested);
     cli_case_expect(&t, "train net.cnx --data data --out b --threads 1 -D epochs=8", 0, NULL);
     same_run(&t, "a", "b");
-    cli_case_expect(&t, "train net.cnx --data data --out b", 1, "'b' holds a run already; --resume");
+    cli_case_expect(&t, "train net.cnx --data data --out b", 1,
+                    "'b' holds a run already; --resume");
     cli_case_expect(&t, "train net.cnx --data data --out b --resume -D epochs=8", 0,
                     "after 8 epochs and 0 steps");
     same_run(&t, "a", "b");
@@ -149,7 +153,8 @@ static void refuses_another_run(void **unused) {
     cli_case_expect(&t, "train net.cnx --data data --out a --resume -D epochs=1", 1,
                     "the run in 'a' is on 64 images, but 'data' holds 72");
     assert_int_equal(cli_case_shell(&t, "head -c 3000 a/state.safetensors > cut; "
-                                        "mv cut a/state.safetensors"), 0);
+                                        "mv cut a/state.safetensors"),
+                     0);
     cli_case_expect(&t, "train net.cnx --data data --out a --resume -D epochs=1", 3,
                     "state.safetensors");
     cli_case_free(&t);
@@ -163,8 +168,10 @@ static void tells_what_is_not_finite(void **unused) {
     cli_case_expect(&t, "train net.cnx --data data --out a -D gain=1e42", 3,
                     "cnxc: the loss of step 1 (epoch 1) is ");
     assert_non_null(strstr(t.err, "first op that is not finite: scale at net.cnx:24:"));
-    cli_case_expect(&t, "run net.cnx --train --weights a/failed.safetensors --inputs "
-                        "a/failed_inputs.safetensors --outputs o.safetensors", 0, NULL);
+    cli_case_expect(&t,
+                    "run net.cnx --train --weights a/failed.safetensors --inputs "
+                    "a/failed_inputs.safetensors --outputs o.safetensors",
+                    0, NULL);
     cli_case_free(&t);
 }
 
@@ -176,8 +183,10 @@ static void starts_from_weights(void **unused) {
     cli_case_expect(&t, "train net.cnx --data data --out a", 0, NULL);
     cli_case_expect(&t, "train net.cnx --data data --out b --from a -D lr=0 -D epochs=1", 0, NULL);
     assert_true(cli_case_same_file(&t, "a/last.safetensors", "b/last.safetensors"));
-    cli_case_expect(&t, "train net.cnx --data data --out c --from b/best.safetensors -D lr=0 -D "
-                        "epochs=1", 0, NULL);
+    cli_case_expect(&t,
+                    "train net.cnx --data data --out c --from b/best.safetensors -D lr=0 -D "
+                    "epochs=1",
+                    0, NULL);
     assert_true(cli_case_same_file(&t, "a/last.safetensors", "c/last.safetensors"));
     cli_case_expect(&t, "train net.cnx --data data --out d --from nowhere", 1, "'nowhere'");
     cli_case_expect(&t, "train net.cnx --data data --out d -D classes=4", 1,
@@ -213,8 +222,9 @@ static void predicts(void **unused) {
         line = strchr(line, '\n') + 1;
     }
     cli_case_expect(&t, "predict net.cnx --weights a/last.safetensors 1.png --json --top 2", 0, "");
-    assert_non_null(strstr(t.out, "[{\"file\": \"1.png\", \"top\": [{\"class\": 1, \"name\": \"1\", "
-                                  "\"probability\": 0."));
+    assert_non_null(strstr(t.out,
+                           "[{\"file\": \"1.png\", \"top\": [{\"class\": 1, \"name\": \"1\", "
+                           "\"probability\": 0."));
     cli_case_expect(&t, "predict net.cnx --weights a/last.safetensors net.cnx", 1, "net.cnx");
     cli_case_expect(&t, "predict net.cnx --weights a/last.safetensors nowhere.png", 1,
                     "nowhere.png");

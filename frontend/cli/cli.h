@@ -13,9 +13,9 @@
 
 typedef struct cli {
     const cli_options *options;
-    ir_arena *arena;  /* texts that live as long as the command */
-    ir_diag *diag;    /* the user's errors */
-    FILE *log;        /* --log-json, or NULL */
+    ir_arena *arena; /* texts that live as long as the command */
+    ir_diag *diag;   /* the user's errors */
+    FILE *log;       /* --log-json, or NULL */
 } cli;
 
 /* The commands; cli_emit is what happens without a command word. */

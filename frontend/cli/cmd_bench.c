@@ -12,13 +12,13 @@ enum { MOST_STEPS = 2000, DEFAULT_BATCH = 16 };
 static const double budget = 4; /* seconds of timed steps */
 
 typedef struct bench_result {
-    double ms;        /* median of a step */
+    double ms; /* median of a step */
     double images_per_s;
-    double gflops;    /* two per multiply-accumulate of all kernels */
-    double peak;      /* GFLOP/s of the threads together, 0 if unknown */
-    int64_t macs;     /* of a step */
+    double gflops; /* two per multiply-accumulate of all kernels */
+    double peak;   /* GFLOP/s of the threads together, 0 if unknown */
+    int64_t macs;  /* of a step */
     int64_t steps;
-    int64_t rss;      /* bytes, measured */
+    int64_t rss; /* bytes, measured */
 } bench_result;
 
 /* Numbers in [-1, 1) that depend on the seed only. */
@@ -31,7 +31,8 @@ static float *random_weights(const ir_plan *plan, uint64_t seed) {
     float *weights = malloc((size_t)plan->weights_elements * sizeof *weights);
     if (!weights) return NULL;
     uint64_t state = seed;
-    for (int64_t i = 0; i < plan->weights_elements; i++) weights[i] = 0.03f * noise(&state);
+    for (int64_t i = 0; i < plan->weights_elements; i++)
+        weights[i] = 0.03f * noise(&state);
     return weights;
 }
 
@@ -50,8 +51,10 @@ static void random_inputs(const cli_program *p, uint64_t seed) {
         if (io->output) continue;
         int64_t count = ir_type_elements(io->type);
         for (int64_t k = 0; k < count; k++) {
-            if (io->type.dtype == IR_F32) ((float *)io->data)[k] = noise(&state);
-            else if (io->type.dtype == IR_I64) ((int64_t *)io->data)[k] = k % classes;
+            if (io->type.dtype == IR_F32)
+                ((float *)io->data)[k] = noise(&state);
+            else if (io->type.dtype == IR_I64)
+                ((int64_t *)io->data)[k] = k % classes;
         }
     }
 }
@@ -127,8 +130,8 @@ static void print_words(const cli *c, const cli_program *p, const bench_result *
     ir_text_printf(out, "%s, %s, batch %lld, %lld thread%s, f32, %s\n", p->plan->name,
                    c->options->train ? "training step" : "inference", (long long)p->batch,
                    (long long)p->threads, p->threads == 1 ? "" : "s", p->target->facts.name);
-    ir_text_printf(out, "  %.1f images/s, %.3f ms a step (median of %lld)\n", r->images_per_s, r->ms,
-                   (long long)r->steps);
+    ir_text_printf(out, "  %.1f images/s, %.3f ms a step (median of %lld)\n", r->images_per_s,
+                   r->ms, (long long)r->steps);
     ir_text_printf(out, "  %.1f GFLOP/s", r->gflops);
     if (r->peak > 0)
         ir_text_printf(out, ", %.0f %% of the %.0f that the FMA units give",
@@ -150,8 +153,10 @@ static int bench(cli *c, cli_program *p) {
     code = measure(c, p, &r);
     if (code != CLI_DONE) return code;
     ir_text out = {0};
-    if (c->options->json) print_json(c, p, &r, &out);
-    else print_words(c, p, &r, &out);
+    if (c->options->json)
+        print_json(c, p, &r, &out);
+    else
+        print_words(c, p, &r, &out);
     code = cli_write_text(c, NULL, &out);
     ir_text_free(&out);
     return code;
@@ -160,7 +165,8 @@ static int bench(cli *c, cli_program *p) {
 int cli_bench(cli *c) {
     cli_program p = {0};
     cli_want want = {.kind = c->options->train ? IR_KIND_TRAIN : IR_KIND_INFER,
-                     .batch = DEFAULT_BATCH, .random = c->options->train};
+                     .batch = DEFAULT_BATCH,
+                     .random = c->options->train};
     int code = cli_program_graph(c, &want, &p);
     if (code == CLI_DONE) code = cli_program_plan(c, &p);
     if (code == CLI_DONE) code = cli_program_compile(c, &p);

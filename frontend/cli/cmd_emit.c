@@ -1,4 +1,5 @@
-/* cnxc MODEL --emit-...: one stage of the compilation as text, or as an object file with its header. */
+/* cnxc MODEL --emit-...: one stage of the compilation as text, or as an object file with its
+ * header. */
 #include "cg_header.h"
 #include "program.h"
 #include "weights.h"
@@ -23,12 +24,12 @@ static int unused(cli *c, const cli_option *options, const char *const *names, s
 
 /* An option that the stage comes too early for is a mistake of the user. */
 static int check_options(cli *c) {
-    static const cli_option text[] = {CLI_OPTION_infer,  CLI_OPTION_train,  CLI_OPTION_recipe,
-                                      CLI_OPTION_define, CLI_OPTION_batch,  CLI_OPTION_dump_after,
-                                      CLI_OPTION_time_passes, CLI_OPTION_no_pass};
-    static const char *const text_names[] = {"--infer",      "--train",       "--recipe",
-                                             "-D",           "--batch",       "--dump-after",
-                                             "--time-passes", "--no-pass"};
+    static const cli_option text[] = {
+        CLI_OPTION_infer, CLI_OPTION_train,      CLI_OPTION_recipe,      CLI_OPTION_define,
+        CLI_OPTION_batch, CLI_OPTION_dump_after, CLI_OPTION_time_passes, CLI_OPTION_no_pass};
+    static const char *const text_names[] = {
+        "--infer", "--train",      "--recipe",      "-D",
+        "--batch", "--dump-after", "--time-passes", "--no-pass"};
     static const cli_option machine[] = {CLI_OPTION_cpu, CLI_OPTION_threads};
     static const char *const machine_names[] = {"--cpu", "--threads"};
     static const cli_option target[] = {CLI_OPTION_target};
@@ -117,8 +118,10 @@ static int write_object(cli *c, const cli_program *p, const float *weights) {
         return cli_wrong_usage(c->options->command,
                                "-o is '%s'; expected an object, since the header gets this name",
                                path);
-    cg_object_options options = {.prefix = prefix_of(c->arena, stem), .machine = p->target,
-                                 .triple = c->options->target, .weights = weights};
+    cg_object_options options = {.prefix = prefix_of(c->arena, stem),
+                                 .machine = p->target,
+                                 .triple = c->options->target,
+                                 .weights = weights};
     ir_text object = {0}, header = {0};
     int code = CLI_DONE;
     if (!cg_object_emit(p->plan, &options, CG_FORM_OBJECT, &object, c->diag))

@@ -4,12 +4,12 @@
 #include <string.h>
 
 typedef struct layer {
-    const char *name;    /* of its parameters, without the last part */
+    const char *name; /* of its parameters, without the last part */
     const char *op;
-    ir_type type;        /* of the result, batch included */
+    ir_type type; /* of the result, batch included */
     int64_t parameters;
-    int64_t macs;        /* one image */
-    int64_t bytes;       /* of the result, one image */
+    int64_t macs;  /* one image */
+    int64_t bytes; /* of the result, one image */
 } layer;
 
 typedef struct summary {
@@ -82,7 +82,8 @@ static void print_json(const ir_graph *graph, const summary *sum, ir_text *out) 
         cli_json_string(&j, "name", l->name);
         cli_json_string(&j, "op", l->op);
         cli_json_begin(&j, "shape", '[');
-        for (int d = 0; d < l->type.rank; d++) cli_json_whole(&j, NULL, l->type.dim[d]);
+        for (int d = 0; d < l->type.rank; d++)
+            cli_json_whole(&j, NULL, l->type.dim[d]);
         cli_json_end(&j);
         cli_json_whole(&j, "parameters", l->parameters);
         cli_json_whole(&j, "macs", l->macs);
@@ -96,8 +97,8 @@ static void print_json(const ir_graph *graph, const summary *sum, ir_text *out) 
 }
 
 static void print_table(const ir_graph *graph, const summary *sum, ir_text *out) {
-    ir_text_printf(out, "%-32s %-15s %-24s %12s %14s %12s\n", "layer", "op", "result",
-                   "parameters", "macs", "bytes");
+    ir_text_printf(out, "%-32s %-15s %-24s %12s %14s %12s\n", "layer", "op", "result", "parameters",
+                   "macs", "bytes");
     for (size_t i = 0; i < sum->count; i++) {
         const layer *l = &sum->layers[i];
         ir_text type = {0};
@@ -118,8 +119,10 @@ int cli_inspect(cli *c) {
     if (code == CLI_DONE) {
         ir_text out = {0};
         summary sum = summarize(c, program.graph, program.batch);
-        if (c->options->json) print_json(program.graph, &sum, &out);
-        else print_table(program.graph, &sum, &out);
+        if (c->options->json)
+            print_json(program.graph, &sum, &out);
+        else
+            print_table(program.graph, &sum, &out);
         code = cli_write_text(c, NULL, &out);
         ir_text_free(&out);
     }

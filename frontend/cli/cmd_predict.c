@@ -11,9 +11,9 @@ typedef struct predict {
     cli *c;
     cli_program program;
     cli_facts facts;
-    int64_t top;      /* classes to show */
+    int64_t top; /* classes to show */
     cli_json json;
-    ir_text text;     /* for people */
+    ir_text text; /* for people */
 } predict;
 
 /* --- one image --- */
@@ -84,8 +84,10 @@ static void add_words(predict *p, const char *file, const ranked *order) {
     ir_text_printf(&p->text, "%s:", file);
     for (int64_t k = 0; k < p->top; k++) {
         const char *name = class_name(p, order[k].class);
-        if (name) ir_text_printf(&p->text, "%s %s", k ? "," : "", name);
-        else ir_text_printf(&p->text, "%s class %lld", k ? "," : "", (long long)order[k].class);
+        if (name)
+            ir_text_printf(&p->text, "%s %s", k ? "," : "", name);
+        else
+            ir_text_printf(&p->text, "%s class %lld", k ? "," : "", (long long)order[k].class);
         ir_text_printf(&p->text, " %.1f %%", 100 * order[k].probability);
     }
     ir_text_append(&p->text, "\n", 1);
@@ -98,10 +100,12 @@ static int add_results(predict *p, const char *const *files, int64_t count, rank
     for (int64_t i = 0; i < count; i++) {
         const float *row = (const float *)logits->data + i * p->facts.classes;
         if (!rank(row, p->facts.classes, order))
-            return cli_fail(p->c, CLI_RUN_FAILED, "%s: the network gives numbers that are not finite",
-                            files[i]);
-        if (p->c->options->json) add_json(p, files[i], order);
-        else add_words(p, files[i], order);
+            return cli_fail(p->c, CLI_RUN_FAILED,
+                            "%s: the network gives numbers that are not finite", files[i]);
+        if (p->c->options->json)
+            add_json(p, files[i], order);
+        else
+            add_words(p, files[i], order);
     }
     return CLI_DONE;
 }

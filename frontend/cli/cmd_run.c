@@ -1,6 +1,7 @@
-/* cnxc run: one pass over given tensors, so that anyone can compare a program with another framework,
- * tensor by tensor. The program is inference, with --train loss and gradients, with --update a whole
- * training step; --reference evaluates its graph with plain loops in float64 instead. */
+/* cnxc run: one pass over given tensors, so that anyone can compare a program with another
+ * framework, tensor by tensor. The program is inference, with --train loss and gradients, with
+ * --update a whole training step; --reference evaluates its graph with plain loops in float64
+ * instead. */
 #include "eval.h"
 #include "program.h"
 #include "weights.h"
@@ -11,9 +12,9 @@
 typedef struct run {
     cli *c;
     cli_program program;
-    rt_tensors *inputs;   /* the file */
+    rt_tensors *inputs; /* the file */
     cli_weights weights;
-    rt_tensor *results;   /* what the output file gets */
+    rt_tensor *results; /* what the output file gets */
     size_t result_count;
 } run;
 
@@ -35,9 +36,9 @@ static int find_batch(run *r, int64_t *batch) {
             return cli_fail(c, CLI_USER_ERROR, "%s: '%s' has no first dimension to be the batch",
                             c->options->inputs, t->name);
         if (first && t->dim[0] != first->dim[0])
-            return cli_fail(c, CLI_USER_ERROR,
-                            "%s: '%s' holds %lld samples, but '%s' holds %lld", c->options->inputs,
-                            t->name, (long long)t->dim[0], first->name, (long long)first->dim[0]);
+            return cli_fail(c, CLI_USER_ERROR, "%s: '%s' holds %lld samples, but '%s' holds %lld",
+                            c->options->inputs, t->name, (long long)t->dim[0], first->name,
+                            (long long)first->dim[0]);
         if (!first) first = t;
     }
     if (!first)
@@ -107,12 +108,13 @@ static int read_input(run *r, const ir_node *node, void *data) {
         return cli_fail(c, CLI_USER_ERROR, "%s: input '%s' %s is missing", c->options->inputs,
                         node->name, expected);
     bool same = have->rank == want.rank;
-    for (int d = 0; same && d < want.rank; d++) same = have->dim[d] == want.dim[d];
+    for (int d = 0; same && d < want.rank; d++)
+        same = have->dim[d] == want.dim[d];
     char found[128];
     if (!same)
         return cli_fail(c, CLI_USER_ERROR, "%s: input '%s' has shape %s, expected %s",
-                        c->options->inputs, node->name,
-                        rt_tensor_shape(have, found, sizeof found), expected);
+                        c->options->inputs, node->name, rt_tensor_shape(have, found, sizeof found),
+                        expected);
     rt_error error;
     bool whole = node->type.dtype == IR_I64;
     if (whole ? !rt_tensor_to_i64(have, data, &error) : !rt_tensor_to_f32(have, data, &error))
@@ -124,7 +126,9 @@ static int read_input(run *r, const ir_node *node, void *data) {
 
 /* --- compiled --- */
 
-static void add_result(run *r, rt_tensor tensor) { r->results[r->result_count++] = tensor; }
+static void add_result(run *r, rt_tensor tensor) {
+    r->results[r->result_count++] = tensor;
+}
 
 static void make_results(run *r, size_t count) {
     r->results = ir_arena_alloc(r->c->arena, (count + 1) * sizeof *r->results);
@@ -165,7 +169,8 @@ static double *widen(cli *c, const void *data, ir_type type) {
 static void add_wide(run *r, const char *name, ir_type type, const double *value) {
     int64_t count = ir_type_elements(type);
     float *narrow = ir_arena_alloc(r->c->arena, (size_t)count * sizeof *narrow);
-    for (int64_t i = 0; i < count; i++) narrow[i] = (float)value[i];
+    for (int64_t i = 0; i < count; i++)
+        narrow[i] = (float)value[i];
     add_result(r, cli_tensor(name, type, narrow));
 }
 
@@ -193,8 +198,8 @@ static int run_reference(run *r) {
     const double **sources = ir_arena_alloc(r->c->arena, (graph->count + 1) * sizeof *sources);
     int code = read_sources(r, sources);
     if (code != CLI_DONE) return code;
-    ir_eval_scalars scalars = {.lr = (float)r->c->options->lr, .step = 1,
-                               .seed = r->c->options->seed};
+    ir_eval_scalars scalars = {
+        .lr = (float)r->c->options->lr, .step = 1, .seed = r->c->options->seed};
     ir_eval_result *result = ir_eval_graph(graph, sources, &scalars);
     make_results(r, graph->output_count + graph->update_count);
     for (size_t i = 0; i < graph->output_count; i++) {
@@ -228,8 +233,11 @@ static int prepare(run *r) {
     cli *c = r->c;
     const cli_options *o = c->options;
     ir_kind kind = !o->train ? IR_KIND_INFER : o->update ? IR_KIND_TRAIN : IR_KIND_GRAD;
-    cli_want want = {.kind = kind, .fixed_batch = true, .plain_loss = true,
-                     .random = cli_given(o, CLI_OPTION_seed), .reference = o->reference};
+    cli_want want = {.kind = kind,
+                     .fixed_batch = true,
+                     .plain_loss = true,
+                     .random = cli_given(o, CLI_OPTION_seed),
+                     .reference = o->reference};
     int code = check_reference(c);
     if (code != CLI_DONE) return code;
     rt_error error;

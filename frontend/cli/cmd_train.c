@@ -13,8 +13,10 @@
 static int plan_step(cli_training *t) {
     cli *c = t->c;
     if (cli_is_graph_file(c->options->model))
-        return cli_wrong_usage(c->options->command, "'%s' is a graph without a recipe; expected a "
-                               "file .cnx", c->options->model);
+        return cli_wrong_usage(c->options->command,
+                               "'%s' is a graph without a recipe; expected a "
+                               "file .cnx",
+                               c->options->model);
     cli_want want = {.kind = IR_KIND_TRAIN, .random = true, .keep_source = true};
     int code = cli_program_graph(c, &want, &t->step);
     if (code == CLI_DONE) code = cli_program_plan(c, &t->step);
@@ -133,9 +135,10 @@ static int begin(cli_training *t) {
     cli *c = t->c;
     bool there = cli_run_exists(t);
     if (there && !c->options->resume)
-        return cli_fail(c, CLI_USER_ERROR,
-                        "'%s' holds a run already; --resume continues it, --out names another place",
-                        t->directory);
+        return cli_fail(
+            c, CLI_USER_ERROR,
+            "'%s' holds a run already; --resume continues it, --out names another place",
+            t->directory);
     cli_weights weights;
     int code = first_weights(t, &weights);
     if (code == CLI_DONE) code = cli_program_init(c, &t->step, weights.values);
@@ -172,12 +175,14 @@ static int prepare(cli_training *t) {
 }
 
 static void introduce(const cli_training *t) {
-    cli_note(t->c, "training '%s': %lld parameters, %lld images of %lld classes, %lld epochs of "
-             "%lld steps, batch %lld, %lld thread%s, %s", t->facts.model,
-             (long long)t->step.plan->weights_elements, (long long)rt_data_count(t->data),
-             (long long)t->facts.classes, (long long)t->step.recipe.epochs, (long long)t->steps,
-             (long long)t->step.batch, (long long)t->step.threads,
-             t->step.threads == 1 ? "" : "s", t->step.target->facts.name);
+    cli_note(t->c,
+             "training '%s': %lld parameters, %lld images of %lld classes, %lld epochs of "
+             "%lld steps, batch %lld, %lld thread%s, %s",
+             t->facts.model, (long long)t->step.plan->weights_elements,
+             (long long)rt_data_count(t->data), (long long)t->facts.classes,
+             (long long)t->step.recipe.epochs, (long long)t->steps, (long long)t->step.batch,
+             (long long)t->step.threads, t->step.threads == 1 ? "" : "s",
+             t->step.target->facts.name);
 }
 
 static void release(cli_training *t) {

@@ -23,8 +23,10 @@ int64_t cli_best(const float *logits, int64_t classes) {
 /* -log softmax(logits)[label] */
 static double cross_entropy(const float *logits, int64_t classes, int64_t label) {
     double most = -INFINITY, sum = 0;
-    for (int64_t k = 0; k < classes; k++) most = fmax(most, (double)logits[k]);
-    for (int64_t k = 0; k < classes; k++) sum += exp((double)logits[k] - most);
+    for (int64_t k = 0; k < classes; k++)
+        most = fmax(most, (double)logits[k]);
+    for (int64_t k = 0; k < classes; k++)
+        sum += exp((double)logits[k] - most);
     return most + log(sum) - (double)logits[label];
 }
 

@@ -6,17 +6,17 @@
 
 typedef struct cli_accuracy {
     int64_t images;
-    int64_t top1, top5;  /* images whose label is the first, among the first five */
-    double loss;         /* sum over images of -log softmax at the label */
-    bool stopped;        /* Ctrl-C came before the end */
+    int64_t top1, top5; /* images whose label is the first, among the first five */
+    double loss;        /* sum over images of -log softmax at the label */
+    bool stopped;       /* Ctrl-C came before the end */
 } cli_accuracy;
 
 /* Runs a program with inputs `image` (and no other) that is ready to run over one pass of the
  * loader's images. Returns an exit code; stops between batches when rt_signal_stop says so. */
 int cli_evaluate(cli *c, cli_program *p, rt_loader *loader, cli_accuracy *accuracy);
 
-/* Loads weights into a planned inference program, compiles it and makes it ready to run; `facts` are
- * the model's with those of the file. Returns an exit code. */
+/* Loads weights into a planned inference program, compiles it and makes it ready to run; `facts`
+ * are the model's with those of the file. Returns an exit code. */
 int cli_ready(cli *c, cli_program *p, const char *path, cli_facts *facts);
 
 /* How many logits stand before that of `label`: 0 means the first. One that is not a number stands

@@ -69,18 +69,22 @@ int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
     if (!image || image->type.dtype != IR_F32 || image->type.rank != 4 ||
         image->type.dim[2] != image->type.dim[3] ||
         (image->type.dim[1] != 1 && image->type.dim[1] != 3))
-        return cli_fail(c, CLI_USER_ERROR,
-                        "'%s' has no input image: f32[N,C,S,S] of 1 or 3 channels, which '%s' needs",
-                        plan->name, cli_command_name(c->options->command));
+        return cli_fail(
+            c, CLI_USER_ERROR,
+            "'%s' has no input image: f32[N,C,S,S] of 1 or 3 channels, which '%s' needs",
+            plan->name, cli_command_name(c->options->command));
     if (!logits || logits->type.rank != 2 || logits->type.dim[0] != image->type.dim[0])
         return cli_fail(c, CLI_USER_ERROR, "'%s' has no output logits: f32[N,K], which '%s' needs",
                         plan->name, cli_command_name(c->options->command));
     facts->channels = (int)image->type.dim[1];
     facts->size = (int)image->type.dim[2];
     facts->classes = logits->type.dim[1];
-    for (int i = 0; i < facts->channels; i++) facts->std[i] = 1;
-    fact_texts texts = {.where = c->options->model, .mean = meta(plan, "mean"),
-                        .std = meta(plan, "std"), .crop_pct = meta(plan, "crop_pct"),
+    for (int i = 0; i < facts->channels; i++)
+        facts->std[i] = 1;
+    fact_texts texts = {.where = c->options->model,
+                        .mean = meta(plan, "mean"),
+                        .std = meta(plan, "std"),
+                        .crop_pct = meta(plan, "crop_pct"),
                         .squash = meta(plan, "squash")};
     return take_texts(c, &texts, facts);
 }
@@ -94,8 +98,10 @@ static const char *const *parse_names(cli *c, const char *text, int64_t count) {
         names = ir_arena_alloc(c->arena, ((size_t)count + 1) * sizeof *names);
         for (size_t i = 0; names && i < (size_t)count; i++) {
             const char *name = json_string_value(json_array_get(list, i));
-            if (name) names[i] = ir_arena_strndup(c->arena, name, strlen(name));
-            else names = NULL;
+            if (name)
+                names[i] = ir_arena_strndup(c->arena, name, strlen(name));
+            else
+                names = NULL;
         }
     }
     json_decref(list);
@@ -108,7 +114,8 @@ int cli_facts_update(cli *c, const char *path, const rt_tensors *file, cli_facts
     if (strcmp(version, format_version) != 0)
         return cli_fail(c, CLI_USER_ERROR, "%s: format version is '%s', expected '%s'", path,
                         version, format_version);
-    fact_texts texts = {.where = path, .mean = rt_tensors_metadata(file, "mean"),
+    fact_texts texts = {.where = path,
+                        .mean = rt_tensors_metadata(file, "mean"),
                         .std = rt_tensors_metadata(file, "std"),
                         .crop_pct = rt_tensors_metadata(file, "crop_pct"),
                         .squash = rt_tensors_metadata(file, "squash")};
@@ -133,7 +140,8 @@ static const char *numbers(cli *c, const float *values, int count) {
 static const char *names_text(cli *c, const cli_facts *facts) {
     cli_json j = {0};
     cli_json_begin(&j, NULL, '[');
-    for (int64_t i = 0; i < facts->classes; i++) cli_json_string(&j, NULL, facts->class_names[i]);
+    for (int64_t i = 0; i < facts->classes; i++)
+        cli_json_string(&j, NULL, facts->class_names[i]);
     cli_json_end(&j);
     const char *copy = ir_arena_strndup(c->arena, j.text.data, j.text.length);
     ir_text_free(&j.text);
@@ -159,14 +167,13 @@ rt_pair *cli_facts_pairs(cli *c, const cli_facts *facts, size_t *count) {
 /* --- to the loader --- */
 
 rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_t threads) {
-    rt_loader_options options = {.batch = batch,
-                                 .channels = facts->channels,
-                                 .height = facts->size,
-                                 .width = facts->size,
-                                 .evaluate = {.size = facts->size,
-                                              .crop_pct = facts->crop_pct,
-                                              .squash = facts->squash},
-                                 .threads = (int)threads};
+    rt_loader_options options = {
+        .batch = batch,
+        .channels = facts->channels,
+        .height = facts->size,
+        .width = facts->size,
+        .evaluate = {.size = facts->size, .crop_pct = facts->crop_pct, .squash = facts->squash},
+        .threads = (int)threads};
     memcpy(options.mean, facts->mean, sizeof options.mean);
     memcpy(options.std, facts->std, sizeof options.std);
     return options;

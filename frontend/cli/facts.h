@@ -1,6 +1,6 @@
-/* What goes with a model besides its tensors: how an image becomes its input, and what its classes are
- * called. The .cnx file says it in `meta` statements; a weights file carries it along in its metadata,
- * which counts more, so that a trained file is all that `predict` needs.
+/* What goes with a model besides its tensors: how an image becomes its input, and what its classes
+ * are called. The .cnx file says it in `meta` statements; a weights file carries it along in its
+ * metadata, which counts more, so that a trained file is all that `predict` needs.
  */
 #ifndef FACTS_H
 #define FACTS_H
@@ -10,11 +10,11 @@
 
 typedef struct cli_facts {
     const char *model;
-    int channels, size;            /* of the input `image` (N,channels,size,size) */
-    int64_t classes;               /* width of the output `logits` */
+    int channels, size; /* of the input `image` (N,channels,size,size) */
+    int64_t classes;    /* width of the output `logits` */
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS];
-    double crop_pct;               /* of evaluation */
-    bool squash;                   /* evaluation takes the whole image, whatever its shape */
+    double crop_pct;                /* of evaluation */
+    bool squash;                    /* evaluation takes the whole image, whatever its shape */
     const char *const *class_names; /* `classes` of them, or NULL */
 } cli_facts;
 

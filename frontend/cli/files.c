@@ -11,7 +11,9 @@
 
 enum { TEXT_LIMIT = 256 << 20 }; /* bytes; a graph of the largest model has a few million */
 
-bool cli_exists(const char *path) { return access(path, F_OK) == 0; }
+bool cli_exists(const char *path) {
+    return access(path, F_OK) == 0;
+}
 
 char *cli_read_text(ir_arena *arena, const char *path, const char **why) {
     FILE *file = fopen(path, "rb");
@@ -25,7 +27,8 @@ char *cli_read_text(ir_arena *arena, const char *path, const char **why) {
     while ((got = fread(block, 1, sizeof block, file)) > 0 && text.length <= TEXT_LIMIT)
         ir_text_append(&text, block, got);
     *why = NULL;
-    if (ferror(file)) *why = ir_arena_printf(arena, "cannot read '%s': %s", path, strerror(errno));
+    if (ferror(file))
+        *why = ir_arena_printf(arena, "cannot read '%s': %s", path, strerror(errno));
     else if (text.length > TEXT_LIMIT)
         *why = ir_arena_printf(arena, "'%s' is larger than %d MB", path, TEXT_LIMIT >> 20);
     else if (text.length && memchr(text.data, 0, text.length))
@@ -129,8 +132,8 @@ const char *const *cli_model_directories(ir_arena *arena) {
     if (!slash) return found;
     size_t count = 0;
     for (size_t i = 0; i < PLACES; i++) {
-        const char *path = ir_arena_printf(arena, "%.*s/%s", (int)(slash - program), program,
-                                           places[i]);
+        const char *path =
+            ir_arena_printf(arena, "%.*s/%s", (int)(slash - program), program, places[i]);
         if (cli_exists(path)) found[count++] = path;
     }
     return found;

@@ -10,10 +10,14 @@ static void put_string(ir_text *out, const char *s) {
     ir_text_append(out, "\"", 1);
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\') ir_text_printf(out, "\\%c", c);
-        else if (c == '\n') ir_text_append(out, "\\n", 2);
-        else if (c < 0x20) ir_text_printf(out, "\\u%04x", c);
-        else ir_text_append(out, s, 1);
+        if (c == '"' || c == '\\')
+            ir_text_printf(out, "\\%c", c);
+        else if (c == '\n')
+            ir_text_append(out, "\\n", 2);
+        else if (c < 0x20)
+            ir_text_printf(out, "\\u%04x", c);
+        else
+            ir_text_append(out, s, 1);
     }
     ir_text_append(out, "\"", 1);
 }
@@ -42,8 +46,10 @@ void cli_json_end(cli_json *j) {
 
 void cli_json_string(cli_json *j, const char *key, const char *value) {
     put_key(j, key);
-    if (value) put_string(&j->text, value);
-    else ir_text_append(&j->text, "null", 4);
+    if (value)
+        put_string(&j->text, value);
+    else
+        ir_text_append(&j->text, "null", 4);
 }
 
 void cli_json_number(cli_json *j, const char *key, double value) {

@@ -17,7 +17,7 @@ enum { CLI_JSON_DEPTH = 16 };
 
 typedef struct cli_json {
     ir_text text;
-    char close[CLI_JSON_DEPTH]; /* what ends each open object or array */
+    char close[CLI_JSON_DEPTH];  /* what ends each open object or array */
     bool filled[CLI_JSON_DEPTH]; /* it has a member already */
     int depth;
 } cli_json;
@@ -25,7 +25,7 @@ typedef struct cli_json {
 void cli_json_begin(cli_json *j, const char *key, char bracket); /* '{' or '[' */
 void cli_json_end(cli_json *j);
 void cli_json_string(cli_json *j, const char *key, const char *value); /* NULL: null */
-void cli_json_number(cli_json *j, const char *key, double value); /* not finite: null */
+void cli_json_number(cli_json *j, const char *key, double value);      /* not finite: null */
 void cli_json_whole(cli_json *j, const char *key, int64_t value);
 void cli_json_bool(cli_json *j, const char *key, bool value);
 

@@ -34,7 +34,8 @@ static void log_message(cli *c, const ir_message *m) {
 
 int cli_fail_diag(cli *c) {
     ir_diag_print(c->diag, stderr);
-    for (size_t i = 0; i < c->diag->count; i++) log_message(c, &c->diag->messages[i]);
+    for (size_t i = 0; i < c->diag->count; i++)
+        log_message(c, &c->diag->messages[i]);
     return CLI_USER_ERROR;
 }
 

@@ -55,7 +55,9 @@ static const size_t command_most[CLI_COMMAND_COUNT] = {
 #undef COMMAND
 };
 
-const char *cli_command_name(cli_command command) { return command_names[command]; }
+const char *cli_command_name(cli_command command) {
+    return command_names[command];
+}
 
 int cli_wrong_usage(cli_command command, const char *format, ...) {
     va_list args;
@@ -64,8 +66,10 @@ int cli_wrong_usage(cli_command command, const char *format, ...) {
     vfprintf(stderr, format, args);
     fprintf(stderr, "\nusage: %s\n", command_usages[command]);
     va_end(args);
-    if (command == CLI_COMMAND_emit) fprintf(stderr, "see:   cnxc --help\n");
-    else fprintf(stderr, "see:   cnxc %s --help\n", command_names[command]);
+    if (command == CLI_COMMAND_emit)
+        fprintf(stderr, "see:   cnxc --help\n");
+    else
+        fprintf(stderr, "see:   cnxc %s --help\n", command_names[command]);
     return CLI_WRONG_USAGE;
 }
 
@@ -164,14 +168,13 @@ static int take_option(cli_options *o, int argc, char **argv, int *at) {
         if (o->command == CLI_COMMAND_emit)
             return cli_wrong_usage(o->command, "%s is an option of a command such as 'cnxc run'",
                                    row->spelling);
-        return cli_wrong_usage(o->command, "'cnxc %s' does not use %s",
-                               command_names[o->command], row->spelling);
+        return cli_wrong_usage(o->command, "'cnxc %s' does not use %s", command_names[o->command],
+                               row->spelling);
     }
     if (row->kind == FLAG) {
         if (value) return cli_wrong_usage(o->command, "%s takes no value", row->spelling);
     } else if (!value) {
-        if (*at + 1 >= argc)
-            return cli_wrong_usage(o->command, "%s needs a value", row->spelling);
+        if (*at + 1 >= argc) return cli_wrong_usage(o->command, "%s needs a value", row->spelling);
         value = argv[++*at];
     }
     return set_value(o, option, value);
@@ -214,20 +217,20 @@ static int check_emit(cli_options *o) {
     if (o->emit_train && o->infer)
         return cli_wrong_usage(o->command, "--emit-train contradicts --infer");
     if (o->infer && o->train) return cli_wrong_usage(o->command, "--infer contradicts --train");
-    int modes = o->emit_ast + o->emit_ir + o->emit_plan + o->emit_llvm + o->emit_asm +
-                o->emit_obj + o->emit_infer + o->emit_train;
+    int modes = o->emit_ast + o->emit_ir + o->emit_plan + o->emit_llvm + o->emit_asm + o->emit_obj +
+                o->emit_infer + o->emit_train;
     if (modes != 1)
-        return cli_wrong_usage(o->command, "%s", modes == 0 ? "nothing to emit; expected one of "
-                                                              "--emit-ast|ir|plan|llvm|asm|obj"
-                                                            : "more than one thing to emit");
+        return cli_wrong_usage(o->command, "%s",
+                               modes == 0 ? "nothing to emit; expected one of "
+                                            "--emit-ast|ir|plan|llvm|asm|obj"
+                                          : "more than one thing to emit");
     if (o->emit_infer) o->infer = o->emit_obj = true;
     if (o->emit_train) o->train = o->emit_obj = true;
     if (o->weights && (!o->emit_obj || o->train))
         return cli_wrong_usage(o->command, "--weights are embedded in inference objects only");
     if (o->partial && !o->weights)
         return cli_wrong_usage(o->command, "--partial without --weights");
-    if (o->recipe && !o->train)
-        return cli_wrong_usage(o->command, "--recipe without --train");
+    if (o->recipe && !o->train) return cli_wrong_usage(o->command, "--recipe without --train");
     if (o->stop_after && !o->emit_ir)
         return cli_wrong_usage(o->command, "--stop-after needs --emit-ir");
     return CLI_DONE;
@@ -274,8 +277,7 @@ static int check_command(cli_options *o) {
             code = cli_wrong_usage(o->command, "no image given");
         return code;
     case CLI_COMMAND_bench:
-        if (o->recipe && !o->train)
-            return cli_wrong_usage(o->command, "--recipe without --train");
+        if (o->recipe && !o->train) return cli_wrong_usage(o->command, "--recipe without --train");
         return code;
     case CLI_COMMAND_inspect:
     case CLI_COMMAND_COUNT: return code;
@@ -318,8 +320,10 @@ static int find_command(cli_options *o, const char *word, int *at) {
 
 static bool answer(cli_options *o, const char *word, bool command_word) {
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-        if (command_word) cli_print_command_help(stdout, o->command);
-        else cli_print_help(stdout);
+        if (command_word)
+            cli_print_command_help(stdout, o->command);
+        else
+            cli_print_help(stdout);
     } else if (!command_word && strcmp(word, "--help-ops") == 0) {
         cli_print_ops(stdout);
     } else if (!command_word && strcmp(word, "--version") == 0) {

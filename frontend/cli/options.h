@@ -1,8 +1,8 @@
 /* The command line: which command, which options, and whether they go together.
  *
- * Commands and options are rows of commands.def and options.def. An option that the command does not
- * use is wrong usage, so nothing is accepted and ignored. Messages are printed here; exit codes are
- * part of the contract: 0 done, 1 the user's error, 2 wrong usage, 3 a run that failed.
+ * Commands and options are rows of commands.def and options.def. An option that the command does
+ * not use is wrong usage, so nothing is accepted and ignored. Messages are printed here; exit codes
+ * are part of the contract: 0 done, 1 the user's error, 2 wrong usage, 3 a run that failed.
  *
  *     cli_options o;
  *     int code = cli_options_parse(&o, argc, argv);      CLI_DONE also after --help
@@ -38,10 +38,10 @@ typedef struct cli_list {
 
 typedef struct cli_options {
     cli_command command;
-    const char *model;     /* the first positional argument */
-    cli_list files;        /* predict: the images */
-    uint64_t given;        /* bit CLI_OPTION_x: option x was on the command line */
-    bool answered;         /* --help, --help-ops or --version: already printed, nothing to run */
+    const char *model; /* the first positional argument */
+    cli_list files;    /* predict: the images */
+    uint64_t given;    /* bit CLI_OPTION_x: option x was on the command line */
+    bool answered;     /* --help, --help-ops or --version: already printed, nothing to run */
 #define CLI_FIELD_FLAG(field) bool field;
 #define CLI_FIELD_TEXT(field) const char *field;
 #define CLI_FIELD_COUNT(field) int64_t field;

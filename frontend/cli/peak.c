@@ -18,11 +18,14 @@ enum { CHAINS = 12, ROUNDS = 20000 }; /* enough chains to hide the latency of tw
 /* Twelve independent chains of fused multiply-adds; the sum keeps them alive. */
 #define PEAK_BODY(vector, set, fma, sum_of)                                                        \
     vector chain[CHAINS], a = set(0.999999f), b = set(1e-6f);                                      \
-    for (int c = 0; c < CHAINS; c++) chain[c] = set((float)c);                                     \
+    for (int c = 0; c < CHAINS; c++)                                                               \
+        chain[c] = set((float)c);                                                                  \
     for (int r = 0; r < ROUNDS; r++)                                                               \
-        for (int c = 0; c < CHAINS; c++) chain[c] = fma(chain[c], a, b);                           \
+        for (int c = 0; c < CHAINS; c++)                                                           \
+            chain[c] = fma(chain[c], a, b);                                                        \
     float total = 0;                                                                               \
-    for (int c = 0; c < CHAINS; c++) total += sum_of(chain[c]);                                    \
+    for (int c = 0; c < CHAINS; c++)                                                               \
+        total += sum_of(chain[c]);                                                                 \
     return total
 
 PEAK_TARGET("avx2,fma") static float chains_256(void) {
@@ -36,7 +39,8 @@ PEAK_TARGET("avx512f") static float chains_512(void) {
 double cli_fma_peak(void) {
     float (*chains)(void) = NULL;
     double lanes = 0;
-    if (__builtin_cpu_supports("avx512f")) chains = chains_512, lanes = 16;
+    if (__builtin_cpu_supports("avx512f"))
+        chains = chains_512, lanes = 16;
     else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         chains = chains_256, lanes = 8;
     if (!chains) return 0;
@@ -54,6 +58,8 @@ double cli_fma_peak(void) {
 
 #else
 
-double cli_fma_peak(void) { return 0; }
+double cli_fma_peak(void) {
+    return 0;
+}
 
 #endif

@@ -112,8 +112,8 @@ int cli_check_memory(cli *c, const char *what, int64_t bytes) {
 
 int cli_program_memory(cli *c, cli_program *p) {
     find_io(c, p);
-    const char *what = ir_arena_printf(c->arena, "'%s' at batch %lld", p->plan->name,
-                                       (long long)p->batch);
+    const char *what =
+        ir_arena_printf(c->arena, "'%s' at batch %lld", p->plan->name, (long long)p->batch);
     int code = cli_check_memory(c, what, cli_program_bytes(p));
     if (code != CLI_DONE) return code;
     p->state = rt_memory_alloc(p->plan->state_bytes);

@@ -10,8 +10,8 @@
  *     cli_program_step(&p, lr, step, seed);         once per step, on p.io
  *     cli_program_free(&p);
  *
- * Every stage prints what went wrong and returns an exit code. Input may be .cnx or .cnxir; a .cnxir
- * went through the graph passes already and through none here.
+ * Every stage prints what went wrong and returns an exit code. Input may be .cnx or .cnxir; a
+ * .cnxir went through the graph passes already and through none here.
  */
 #ifndef PROGRAM_H
 #define PROGRAM_H
@@ -25,48 +25,48 @@
 #include "rt_parallel.h"
 
 typedef struct cli_want {
-    ir_kind kind;      /* of the program */
-    bool any_kind;     /* a .cnxir decides its kind itself */
-    int64_t batch;     /* of the program unless --batch or a .cnxir says otherwise */
-    bool fixed_batch;  /* `batch` must hold: --batch and a .cnxir may only agree */
-    bool random;       /* drop path and other randomness are on */
-    bool plain_loss;   /* mean loss without smoothing, unless --recipe is given */
-    bool loss_only;    /* of a training step only the loss is an output, as in an object file */
-    bool source_only;  /* stop before the graph passes */
-    bool keep_source;  /* keep what was elaborated, too */
-    bool reference;    /* leave out every optional pass */
+    ir_kind kind;     /* of the program */
+    bool any_kind;    /* a .cnxir decides its kind itself */
+    int64_t batch;    /* of the program unless --batch or a .cnxir says otherwise */
+    bool fixed_batch; /* `batch` must hold: --batch and a .cnxir may only agree */
+    bool random;      /* drop path and other randomness are on */
+    bool plain_loss;  /* mean loss without smoothing, unless --recipe is given */
+    bool loss_only;   /* of a training step only the loss is an output, as in an object file */
+    bool source_only; /* stop before the graph passes */
+    bool keep_source; /* keep what was elaborated, too */
+    bool reference;   /* leave out every optional pass */
 } cli_want;
 
 /* A tensor of the program's interface: an input or an output. */
 typedef struct cli_io {
     const char *name;
     ir_type type;
-    void *data;        /* ir_type_bytes, 64-byte aligned; NULL before cli_program_memory */
+    void *data; /* ir_type_bytes, 64-byte aligned; NULL before cli_program_memory */
     bool output;
 } cli_io;
 
 typedef struct cli_program {
     ir_graph *graph;
-    ir_graph *source;          /* as elaborated, if wanted: forward, with composite ops */
-    uint64_t source_hash;      /* of what was elaborated, as text */
-    fe_recipe recipe;          /* of a .cnx; unset for a .cnxir */
-    bool from_graph;           /* the input is a .cnxir */
-    const char **disabled;     /* --no-pass, NULL-terminated: graph passes */
+    ir_graph *source;            /* as elaborated, if wanted: forward, with composite ops */
+    uint64_t source_hash;        /* of what was elaborated, as text */
+    fe_recipe recipe;            /* of a .cnx; unset for a .cnxir */
+    bool from_graph;             /* the input is a .cnxir */
+    const char **disabled;       /* --no-pass, NULL-terminated: graph passes */
     const char **lower_disabled; /* and passes of lowering */
-    const char **dump_after;   /* graph passes, NULL-terminated */
-    bool dump_lowering;        /* clusters of lowering are dumped, too */
+    const char **dump_after;     /* graph passes, NULL-terminated */
+    bool dump_lowering;          /* clusters of lowering are dumped, too */
     ir_plan *plan;
     cg_jit *jit;
     const cg_machine *target;
     int64_t batch;
     int64_t threads;
-    cnx_threads pool;          /* that many */
-    double compile_s;          /* text to callable */
-    double started;            /* when cli_program_graph began */
+    cnx_threads pool; /* that many */
+    double compile_s; /* text to callable */
+    double started;   /* when cli_program_graph began */
     void *state, *workspace;
-    cli_io *io;                /* inputs, then outputs, as the plan numbers them */
+    cli_io *io; /* inputs, then outputs, as the plan numbers them */
     size_t io_count;
-    void **io_data;            /* the same pointers, as the program takes them */
+    void **io_data; /* the same pointers, as the program takes them */
 } cli_program;
 
 bool cli_is_graph_file(const char *path); /* .cnxir */

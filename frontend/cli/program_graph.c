@@ -147,7 +147,8 @@ static bool is_pass(const char *name) {
 static int unknown_pass(cli *c, const char *option, const char *name) {
     const char *names[256];
     size_t count = 0;
-    for (size_t i = 0; i < pass_count() && count < 200; i++) names[count++] = pass_get(i)->name;
+    for (size_t i = 0; i < pass_count() && count < 200; i++)
+        names[count++] = pass_get(i)->name;
     for (size_t i = 0; i < pass_lower_pass_count() && count < 256; i++)
         names[count++] = pass_lower_pass_name(i);
     const char *near = ir_nearest(name, names, count);
@@ -174,11 +175,14 @@ static int split_disabled(cli *c, cli_program *p) {
         const char *name = list->item[i];
         const pass_info *info = pass_find(name);
         if (info && info->need == PASS_REQUIRED)
-            return cli_wrong_usage(c->options->command,
-                                   "--no-pass: '%s' cannot be left out: %s", name, info->doc);
-        if (info) p->disabled[graph++] = name;
-        else if (is_lower_pass(name)) p->lower_disabled[lower++] = name;
-        else return unknown_pass(c, "--no-pass", name);
+            return cli_wrong_usage(c->options->command, "--no-pass: '%s' cannot be left out: %s",
+                                   name, info->doc);
+        if (info)
+            p->disabled[graph++] = name;
+        else if (is_lower_pass(name))
+            p->lower_disabled[lower++] = name;
+        else
+            return unknown_pass(c, "--no-pass", name);
     }
     return CLI_DONE;
 }
@@ -237,8 +241,10 @@ static int run_passes(cli *c, const cli_want *want, cli_program *p) {
                             .time_file = o->time_passes ? stderr : NULL};
     ir_graph *ready = pass_run(p->graph, &options, c->diag);
     if (!ready) return cli_fail_diag(c);
-    if (want->keep_source) p->source = p->graph;
-    else ir_graph_free(p->graph);
+    if (want->keep_source)
+        p->source = p->graph;
+    else
+        ir_graph_free(p->graph);
     p->graph = ready;
     return CLI_DONE;
 }

@@ -16,8 +16,11 @@ double cli_seconds(void) {
 
 cli_progress cli_progress_begin(int64_t epochs, int64_t steps) {
     double now = cli_seconds();
-    return (cli_progress){.terminal = isatty(STDERR_FILENO) != 0, .epochs = epochs, .steps = steps,
-                          .started = now, .shown = now};
+    return (cli_progress){.terminal = isatty(STDERR_FILENO) != 0,
+                          .epochs = epochs,
+                          .steps = steps,
+                          .started = now,
+                          .shown = now};
 }
 
 double cli_progress_speed(const cli_progress *p) {
@@ -27,8 +30,10 @@ double cli_progress_speed(const cli_progress *p) {
 
 static void print_time(double seconds) {
     long whole = (long)(seconds + 0.5);
-    if (whole >= 3600) fprintf(stderr, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
-    else fprintf(stderr, "%ld:%02ld", whole / 60, whole % 60);
+    if (whole >= 3600)
+        fprintf(stderr, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
+    else
+        fprintf(stderr, "%ld:%02ld", whole / 60, whole % 60);
 }
 
 static void print_line(const cli_progress *p, const cli_progress_state *s) {

@@ -1,13 +1,14 @@
-/* A training run: the program of a step, the program that tests, the data, and where the run stands.
+/* A training run: the program of a step, the program that tests, the data, and where the run
+ * stands.
  *
  *     cmd_train.c      puts the pieces together
  *     train_loop.c     steps, epochs, tests, Ctrl-C
  *     train_state.c    the run directory: weights, state, metrics, and reading them back
  *     train_failure.c  a loss that is not finite
  *
- * Everything that is learnt follows from the recipe, the seed and the data: a run that was stopped or
- * killed and continues makes the same steps on the same numbers. state.safetensors is the truth about
- * where a run stands; whatever else lies in the directory is written before it.
+ * Everything that is learnt follows from the recipe, the seed and the data: a run that was stopped
+ * or killed and continues makes the same steps on the same numbers. state.safetensors is the truth
+ * about where a run stands; whatever else lies in the directory is written before it.
  */
 #ifndef TRAIN_H
 #define TRAIN_H
@@ -29,25 +30,25 @@ typedef struct cli_place {
 typedef struct cli_training {
     cli *c;
     cli_program step;
-    cli_program test;         /* inference; used if there is a test part */
+    cli_program test; /* inference; used if there is a test part */
     cli_facts facts;
     rt_data *data, *test_data; /* test_data: NULL if there is none */
     rt_loader *loader, *test_loader;
     rt_schedule schedule;
-    int64_t steps;            /* of an epoch */
+    int64_t steps; /* of an epoch */
     uint64_t seed;
-    const char *directory;    /* of the run */
-    float *weights;           /* the parameters before the current step */
+    const char *directory; /* of the run */
+    float *weights;        /* the parameters before the current step */
     cli_place at;
 } cli_training;
 
 /* What an epoch came to. */
 typedef struct cli_epoch {
-    double loss, accuracy;    /* of training, means */
+    double loss, accuracy; /* of training, means */
     bool tested;
     double test_loss, top1, top5;
     double seconds, images_per_s; /* of this process's part of it */
-    double lr;                /* of its last step */
+    double lr;                    /* of its last step */
     bool best;
 } cli_epoch;
 

@@ -1,7 +1,7 @@
 /* A loss that is not finite: where it began, and files to look at it again.
  *
- * The forward program is evaluated once more with plain loops in float64, on the weights of before the
- * step; the first op with a value that f32 cannot hold is the one to name. */
+ * The forward program is evaluated once more with plain loops in float64, on the weights of before
+ * the step; the first op with a value that f32 cannot hold is the one to name. */
 #include "train.h"
 
 #include "eval.h"
@@ -39,8 +39,8 @@ static const double **sources_of(const cli_training *t, const ir_graph *graph, i
     for (size_t i = 0; i < graph->count; i++) {
         const ir_node *node = &graph->nodes[i];
         if (node->op == IR_OP_param)
-            sources[i] = widen(arena, t->weights + t->step.plan->weights[weight++].offset,
-                               node->type);
+            sources[i] =
+                widen(arena, t->weights + t->step.plan->weights[weight++].offset, node->type);
         else if (node->op == IR_OP_input)
             sources[i] = widen(arena, cli_program_io(&t->step, node->name)->data, node->type);
     }
@@ -83,8 +83,10 @@ static void find_first(cli_training *t, uint64_t step, ir_text *out) {
     size_t first = graph->count;
     for (size_t i = graph->count; i-- > 0;)
         if (overflows(result->value[i], ir_type_elements(graph->nodes[i].type))) first = i;
-    if (first < graph->count) describe(&graph->nodes[first], out);
-    else ir_text_printf(out, "none in float64: a sum of the compiled program overflows in f32");
+    if (first < graph->count)
+        describe(&graph->nodes[first], out);
+    else
+        ir_text_printf(out, "none in float64: a sum of the compiled program overflows in f32");
     ir_eval_free(result);
     ir_arena_free(scratch);
 }
@@ -113,12 +115,13 @@ int cli_training_failed(cli_training *t, uint64_t step, float loss) {
     ir_text first = {0};
     find_first(t, step, &first);
     bool written = write_files(t, &error);
-    cli_fail(c, CLI_RUN_FAILED, "the loss of step %llu (epoch %lld) is %f; first op that is not "
-             "finite: %s", (unsigned long long)step, (long long)t->at.epoch + 1, (double)loss,
-             first.data);
+    cli_fail(c, CLI_RUN_FAILED,
+             "the loss of step %llu (epoch %lld) is %f; first op that is not "
+             "finite: %s",
+             (unsigned long long)step, (long long)t->at.epoch + 1, (double)loss, first.data);
     ir_text_free(&first);
     if (!written) return cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
-    cli_note(c, "weights and images of this step: %s and %s",
-             cli_run_file(t, "failed.safetensors"), cli_run_file(t, "failed_inputs.safetensors"));
+    cli_note(c, "weights and images of this step: %s and %s", cli_run_file(t, "failed.safetensors"),
+             cli_run_file(t, "failed_inputs.safetensors"));
     return CLI_RUN_FAILED;
 }

@@ -26,8 +26,8 @@ static double rate_of(const cli_training *t, int64_t step) {
 static int make_step(cli_training *t) {
     int64_t step = t->at.epoch * t->steps + t->at.batch;
     cli_program_export(&t->step, t->weights);
-    int code = cli_program_step(t->c, &t->step, (float)rate_of(t, step), (uint64_t)step + 1,
-                                t->seed);
+    int code =
+        cli_program_step(t->c, &t->step, (float)rate_of(t, step), (uint64_t)step + 1, t->seed);
     if (code != CLI_DONE) return code;
     float loss = *(const float *)cli_program_io(&t->step, "loss")->data;
     if (!isfinite(loss)) return cli_training_failed(t, (uint64_t)step + 1, loss);

@@ -68,7 +68,8 @@ int cli_run_save(cli_training *t) {
     for (size_t i = 0; i < plan->buffer_count; i++) {
         const ir_buffer *b = &plan->buffers[i];
         if (b->class == IR_BUFFER_STATE)
-            tensors[count++] = cli_tensor(b->name, b->type, (const char *)t->step.state + b->offset);
+            tensors[count++] =
+                cli_tensor(b->name, b->type, (const char *)t->step.state + b->offset);
     }
     rt_pair pairs[PLACE_PAIRS];
     size_t pair_count = place_pairs(t, scratch, pairs);
@@ -156,7 +157,8 @@ static const char *next_setting(ir_arena *arena, const char **text) {
         const char *start = *text + strspn(*text, " \t");
         size_t whole = strcspn(*text, "\n"), length = strcspn(start, "#\n");
         *text += whole + ((*text)[whole] == '\n');
-        while (length && (start[length - 1] == ' ' || start[length - 1] == ',')) length--;
+        while (length && (start[length - 1] == ' ' || start[length - 1] == ','))
+            length--;
         if (length) return ir_arena_strndup(arena, start, length);
     }
     return NULL;
@@ -245,9 +247,9 @@ static void check_origin(place_reader *r) {
     int64_t images = whole(r, "data", INT64_MAX);
     if (r->good && images != rt_data_count(t->data)) {
         r->good = false;
-        cli_fail(t->c, CLI_USER_ERROR,
-                 "the run in '%s' is on %lld images, but '%s' holds %lld", t->directory,
-                 (long long)images, t->c->options->data, (long long)rt_data_count(t->data));
+        cli_fail(t->c, CLI_USER_ERROR, "the run in '%s' is on %lld images, but '%s' holds %lld",
+                 t->directory, (long long)images, t->c->options->data,
+                 (long long)rt_data_count(t->data));
     }
 }
 
@@ -259,7 +261,8 @@ static void read_tensors(place_reader *r) {
         const rt_tensor *have = rt_tensors_find(r->file, b->name);
         rt_tensor want = cli_tensor(b->name, b->type, NULL);
         bool same = have && have->dtype == want.dtype && have->rank == want.rank;
-        for (int d = 0; same && d < want.rank; d++) same = have->dim[d] == want.dim[d];
+        for (int d = 0; same && d < want.rank; d++)
+            same = have->dim[d] == want.dim[d];
         if (same) {
             memcpy((char *)r->t->step.state + b->offset, have->data, (size_t)b->bytes);
             continue;

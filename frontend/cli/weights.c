@@ -63,9 +63,9 @@ typedef struct loading {
     const char *path;
     const ir_plan *plan;
     rt_tensors *file;
-    const char **extra;  /* names of the file that are no parameters */
+    const char **extra; /* names of the file that are no parameters */
     size_t extra_count;
-    size_t fitting;      /* tensors taken */
+    size_t fitting; /* tensors taken */
     bool good;
 } loading;
 
@@ -139,7 +139,8 @@ static void take(loading *l, size_t i, float *values) {
 
 static void report_extra(loading *l) {
     const char **names = ir_arena_alloc(l->c->arena, (l->plan->weight_count + 1) * sizeof *names);
-    for (size_t i = 0; i < l->plan->weight_count; i++) names[i] = l->plan->weights[i].name;
+    for (size_t i = 0; i < l->plan->weight_count; i++)
+        names[i] = l->plan->weights[i].name;
     for (size_t i = 0; i < l->extra_count; i++) {
         char shape[128];
         const rt_tensor *t = rt_tensors_find(l->file, l->extra[i]);
@@ -158,7 +159,8 @@ int cli_weights_load(cli *c, const cli_program *p, const char *path, cli_weights
     if (!weights->file) return cli_fail(c, CLI_USER_ERROR, "%s", error.text);
     loading l = {.c = c, .path = path, .plan = p->plan, .file = weights->file, .good = true};
     find_extra(&l);
-    for (size_t i = 0; i < p->plan->weight_count; i++) take(&l, i, weights->values);
+    for (size_t i = 0; i < p->plan->weight_count; i++)
+        take(&l, i, weights->values);
     report_extra(&l);
     if (!l.good) return cli_fail_diag(c);
     if (l.fitting == 0 && p->plan->weight_count)

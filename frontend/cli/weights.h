@@ -1,9 +1,10 @@
 /* Weights of a program: from a file, from the rules of initialisation, into a file.
  *
- * In memory they are one block of f32 in the order of plan->weights, as every compiled program takes
- * them. Loading is strict: a missing, an extra and a misshapen tensor are errors that name it;
- * --partial lists them and goes on, and what is missing starts as in training. A weight (O,I) may be
- * stored (O,I,1,1) and the other way round.
+ * In memory they are one block of f32 in the order of plan->weights, as every compiled program
+ * takes them. Loading is strict: a missing, an extra and a misshapen tensor are errors that name
+ * it;
+ * --partial lists them and goes on, and what is missing starts as in training. A weight (O,I) may
+ * be stored (O,I,1,1) and the other way round.
  *
  *     cli_weights w;
  *     int code = cli_weights_load(c, &program, "net.safetensors", &w);
@@ -17,8 +18,8 @@
 #include "rt_safetensors.h"
 
 typedef struct cli_weights {
-    float *values;     /* plan->weights_elements */
-    rt_tensors *file;  /* where they come from, with its metadata; NULL if from no file */
+    float *values;    /* plan->weights_elements */
+    rt_tensors *file; /* where they come from, with its metadata; NULL if from no file */
 } cli_weights;
 
 /* Both return an exit code; free the weights in any case. */
