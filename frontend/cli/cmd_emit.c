@@ -25,11 +25,12 @@ static int unused(cli *c, const cli_option *options, const char *const *names, s
 /* An option that the stage comes too early for is a mistake of the user. */
 static int check_options(cli *c) {
     static const cli_option text[] = {
-        CLI_OPTION_infer, CLI_OPTION_train,      CLI_OPTION_recipe,      CLI_OPTION_define,
-        CLI_OPTION_batch, CLI_OPTION_dump_after, CLI_OPTION_time_passes, CLI_OPTION_no_pass};
+        CLI_OPTION_infer,       CLI_OPTION_train,   CLI_OPTION_recipe,
+        CLI_OPTION_define,      CLI_OPTION_batch,   CLI_OPTION_dump_after,
+        CLI_OPTION_time_passes, CLI_OPTION_densify, CLI_OPTION_no_pass};
     static const char *const text_names[] = {
-        "--infer", "--train",      "--recipe",      "-D",
-        "--batch", "--dump-after", "--time-passes", "--no-pass"};
+        "--infer",      "--train",       "--recipe",  "-D",       "--batch",
+        "--dump-after", "--time-passes", "--densify", "--no-pass"};
     static const cli_option machine[] = {CLI_OPTION_cpu, CLI_OPTION_threads};
     static const char *const machine_names[] = {"--cpu", "--threads"};
     static const cli_option target[] = {CLI_OPTION_target};

@@ -57,13 +57,37 @@ int cli_program_plan(cli *c, cli_program *p) {
     return CLI_DONE;
 }
 
+/* --- how much memory it takes --- */
+
+int64_t cli_program_bytes(const cli_program *p) {
+    const ir_plan *plan = p->plan;
+    int64_t sum = plan->state_bytes + plan->workspace_bytes;
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        const ir_buffer *b = &plan->buffers[i];
+        if (b->class == IR_BUFFER_INPUT || b->class == IR_BUFFER_OUTPUT) sum += b->bytes;
+    }
+    return sum;
+}
+
+int cli_check_memory(cli *c, const char *what, int64_t bytes) {
+    int64_t free_bytes = rt_memory_free();
+    if (free_bytes <= 0 || bytes <= free_bytes) return CLI_DONE;
+    return cli_fail(c, CLI_RUN_FAILED,
+                    "%s needs %.1f MB of memory, but %.1f MB are free; try a smaller --batch", what,
+                    1e-6 * (double)bytes, 1e-6 * (double)free_bytes);
+}
+
 /* --- machine code --- */
 
 int cli_program_compile(cli *c, cli_program *p) {
+    const char *what =
+        ir_arena_printf(c->arena, "'%s' at batch %lld", p->plan->name, (long long)p->batch);
     if (!cg_machine_runs_here(p->target))
         return cli_fail(c, CLI_USER_ERROR,
                         "this CPU cannot run code for %s; see 'cnxc --version' for what it can",
                         p->target->facts.name);
+    int code = cli_check_memory(c, what, cli_program_bytes(p));
+    if (code != CLI_DONE) return code;
     cg_jit_options options = {.machine = p->target, .perf_map = c->options->perf_map};
     double start = cli_seconds();
     p->jit = cg_jit_compile(p->plan, &options, c->diag);
@@ -92,30 +116,8 @@ static void find_io(cli *c, cli_program *p) {
     }
 }
 
-int64_t cli_program_bytes(const cli_program *p) {
-    const ir_plan *plan = p->plan;
-    int64_t sum = plan->state_bytes + plan->workspace_bytes;
-    for (size_t i = 0; i < plan->buffer_count; i++) {
-        const ir_buffer *b = &plan->buffers[i];
-        if (b->class == IR_BUFFER_INPUT || b->class == IR_BUFFER_OUTPUT) sum += b->bytes;
-    }
-    return sum;
-}
-
-int cli_check_memory(cli *c, const char *what, int64_t bytes) {
-    int64_t free_bytes = rt_memory_free();
-    if (free_bytes <= 0 || bytes <= free_bytes) return CLI_DONE;
-    return cli_fail(c, CLI_RUN_FAILED,
-                    "%s needs %.1f MB of memory, but %.1f MB are free; try a smaller --batch", what,
-                    1e-6 * (double)bytes, 1e-6 * (double)free_bytes);
-}
-
 int cli_program_memory(cli *c, cli_program *p) {
     find_io(c, p);
-    const char *what =
-        ir_arena_printf(c->arena, "'%s' at batch %lld", p->plan->name, (long long)p->batch);
-    int code = cli_check_memory(c, what, cli_program_bytes(p));
-    if (code != CLI_DONE) return code;
     p->state = rt_memory_alloc(p->plan->state_bytes);
     p->workspace = rt_memory_alloc(p->plan->workspace_bytes);
     bool good = p->state && p->workspace;
@@ -123,7 +125,7 @@ int cli_program_memory(cli *c, cli_program *p) {
         p->io_data[i] = p->io[i].data = rt_memory_alloc(ir_type_bytes(p->io[i].type));
         good = good && p->io[i].data;
     }
-    if (!good) return cli_fail(c, CLI_RUN_FAILED, "out of memory for %s", what);
+    if (!good) return cli_fail(c, CLI_RUN_FAILED, "out of memory for '%s'", p->plan->name);
     p->pool = rt_threads(p->threads);
     return CLI_DONE;
 }

@@ -26,8 +26,8 @@ bool cli_is_graph_file(const char *path) {
 /* What belongs to the language or to graph passes has no meaning for a finished graph. */
 static int check_graph_options(cli *c) {
     static const cli_option unused[] = {CLI_OPTION_define, CLI_OPTION_recipe,
-                                        CLI_OPTION_stop_after};
-    static const char *const names[] = {"-D", "--recipe", "--stop-after"};
+                                        CLI_OPTION_stop_after, CLI_OPTION_densify};
+    static const char *const names[] = {"-D", "--recipe", "--stop-after", "--densify"};
     for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
         if (cli_given(c->options, unused[i]))
             return cli_wrong_usage(c->options->command,
@@ -235,6 +235,7 @@ static int run_passes(cli *c, const cli_want *want, cli_program *p) {
     const cli_options *o = c->options;
     if (want->reference) p->disabled = optional_passes(c->arena);
     pass_options options = {.optimizer = optimizer_of(&p->recipe),
+                            .densify = o->densify,
                             .disabled = p->disabled,
                             .dump_after = p->dump_after,
                             .stop_after = o->stop_after,
