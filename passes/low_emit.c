@@ -197,6 +197,8 @@ static int load_value(low_context *ctx, ir_value value, ir_type type) {
     const ir_node *node = ir_at(ctx->low->graph, value);
     bool whole = ir_type_same_shape(type, ctx->domain);
     int param = low_param(ctx, value, false, whole);
+    /* Read as a whole for every sample: no slice, even if its first dimension is as long. */
+    if (ctx->sample_loop >= 0 && !low_stride(ctx, type, 0)) ctx->arguments[param].sliced = false;
     if (node->op == IR_OP_lr || node->op == IR_OP_step)
         return kb_load(&ctx->k, kb_access(param, kb_affine(0), 0, 0), IR_FIXED(1), IR_FIXED(1));
     return kb_load(&ctx->k, low_access(ctx, type, param), ctx->rows, ctx->cols);
