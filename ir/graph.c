@@ -60,6 +60,18 @@ static bool given(const ir_attrs *attrs, ir_attr attr) {
     return false;
 }
 
+void ir_keep_texts(ir_graph *graph, ir_attrs *attrs) {
+#define KEEP_INT(name)
+#define KEEP_FLOAT(name)
+#define KEEP_BOOL(name)
+#define KEEP_INTS(name)
+#define KEEP_TEXT(name)                                                                            \
+    if (attrs->name) attrs->name = ir_arena_strndup(graph->arena, attrs->name, strlen(attrs->name));
+#define ATTR(name, kind) KEEP_##kind(name)
+#include "attrs.def"
+#undef ATTR
+}
+
 /* Takes the attributes the op knows, defaults for those not given. */
 static bool complete(ir_graph *graph, const ir_shape_args *args, const ir_attrs *from,
                      ir_attrs *to) {
@@ -85,7 +97,7 @@ static bool complete(ir_graph *graph, const ir_shape_args *args, const ir_attrs 
             to->set |= (uint64_t)1 << a; /* zero is a value */
         }
     }
-    if (to->init) to->init = ir_arena_strndup(graph->arena, to->init, strlen(to->init));
+    ir_keep_texts(graph, to);
     return true;
 }
 
@@ -234,7 +246,7 @@ ir_value ir_copy_node(ir_graph *to, const ir_graph *from, ir_value value, const 
         IR_ASSERT(ir_some(node.operand[i]));
     }
     node.name = keep(to, node.name);
-    node.attrs.init = keep(to, node.attrs.init);
+    ir_keep_texts(to, &node.attrs);
     *IR_PUSH(to->arena, to->nodes, to->count, to->capacity) = node;
     return (ir_value){(uint32_t)to->count - 1};
 }

@@ -170,6 +170,9 @@ static inline ir_type ir_type_of(const ir_graph *graph, ir_value value) {
 /* The table of kept tiles that a tile-sparse value was gathered with; IR_NO_VALUE if it is dense. */
 ir_value ir_sparse_table(const ir_graph *graph, ir_value value);
 
+/* Copies the texts among the attributes into the graph's arena. */
+void ir_keep_texts(ir_graph *graph, ir_attrs *attrs);
+
 /* Copies one node of `from` into `to` with operands mapped through `map` (indexed by old id). */
 ir_value ir_copy_node(ir_graph *to, const ir_graph *from, ir_value value, const ir_value *map);
 /* Copies name, kind, metas; and outputs and updates mapped through `map`. */

@@ -212,38 +212,6 @@ OP_EXPAND(layer_norm) {
     return ir_binary(graph, IR_OP_add, ir_binary(graph, IR_OP_mul, y, IN(1)), IN(2));
 }
 
-/* Global response normalization, per sample (Woo et al. 2023, released code). */
-OP_SHAPE(grn) { return affine_shape(args, out); }
-OP_EVAL(grn) {
-    int64_t n = args->type[0].dim[0], c = args->type[1].dim[0];
-    int64_t sites = ir_type_elements(args->type[0]) / n / c;
-    double *g = calloc((size_t)c, sizeof *g);
-    if (!g) IR_BUG("out of memory");
-    for (int64_t s = 0; s < n; s++) {
-        const double *x = args->in[0] + s * sites * c;
-        double *y = args->out + s * sites * c, mean = 0;
-        memset(g, 0, (size_t)c * sizeof *g);
-        for (int64_t i = 0; i < sites * c; i++) g[i % c] += x[i] * x[i];
-        for (int64_t i = 0; i < c; i++) mean += (g[i] = sqrt(g[i])) / (double)c;
-        for (int64_t i = 0; i < sites * c; i++)
-            y[i] = args->in[1][i % c] * x[i] * g[i % c] / (mean + args->node->attrs.eps) +
-                   args->in[2][i % c] + x[i];
-    }
-    free(g);
-}
-OP_EXPAND(grn) {
-    ir_type x = ir_type_of(graph, IN(0));
-    ir_ints sites = {0};
-    for (int d = 1; d < x.rank - 1; d++) sites.item[sites.count++] = d;
-    ir_value ss = ir_unary(graph, IR_OP_square, IN(0));
-    if (sites.count) ss = ir_sum(graph, ss, sites, true);
-    ir_attrs attrs = {.eps = node->attrs.eps, .set = IR_SET(eps)};
-    ir_value norm = build(graph, IR_OP_grn_norm, ss, &attrs);
-    ir_value one = ir_constant(graph, ir_type_make(IR_F32, 0, NULL), 1);
-    ir_value s = ir_binary(graph, IR_OP_add, ir_binary(graph, IR_OP_mul, norm, IN(1)), one);
-    return ir_binary(graph, IR_OP_add, ir_binary(graph, IR_OP_mul, IN(0), s), IN(2));
-}
-
 /* ---- drop path, pooling, means ---- */
 
 OP_SHAPE(drop_path) {

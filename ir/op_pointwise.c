@@ -86,6 +86,48 @@ OP_GRAD(sigmoid) {
     dx[0] = mul(graph, dy, mul(graph, y, rest));
 }
 
+POINTWISE(sign, x[0] > 0 ? 1 : x[0] < 0 ? -1 : 0)
+OP_NO_GRAD(sign)
+POINTWISE(abs, fabs(x[0]))
+OP_GRAD(abs) {
+    ir_value x = OPERAND(0);
+    dx[0] = mul(graph, dy, ir_unary(graph, IR_OP_sign, x));
+}
+
+POINTWISE(power, pow(x[0], ATTRS.exponent))
+OP_GRAD(power) {
+    double p = ir_at(graph, y)->attrs.exponent;
+    ir_attrs attrs = {.exponent = p - 1, .set = IR_SET(exponent)};
+    ir_value x = OPERAND(0), below = ir_build(graph, IR_OP_power, &x, 1, &attrs, NULL);
+    dx[0] = mul(graph, dy, ir_scale(graph, below, p));
+}
+
+POINTWISE(equal, x[0] == x[1] ? 1 : 0)
+OP_NO_GRAD(equal)
+
+/* a and b in neighbouring columns */
+OP_SHAPE(pair) {
+    ir_type a = args->type[0], b = args->type[1];
+    if (a.rank < 1 || a.dim[a.rank - 1] != 1 || !ir_type_same_shape(a, b))
+        return ir_shape_error(args, "operands are %s and %s, expected (..,1) twice",
+                              op_shape(a).text, op_shape(b).text);
+    *out = a;
+    out->dim[a.rank - 1] = 2;
+    return true;
+}
+OP_EVAL(pair) {
+    for (int64_t i = 0, n = ir_type_elements(args->node->type); i < n; i++)
+        args->out[i] = args->in[i % 2][i / 2];
+}
+OP_GRAD(pair) {
+    ir_type a = TYPE(0), one = ir_type_make(IR_F32, 1, (int64_t[]){1});
+    for (int o = 0; o < 2; o++) {
+        ir_value mine[2] = {ir_constant(graph, one, 1 - o), ir_constant(graph, one, o)};
+        ir_value pick = ir_build(graph, IR_OP_pair, mine, 2, NULL, NULL);
+        dx[o] = ir_sum_to(graph, mul(graph, dy, pick), a);
+    }
+}
+
 POINTWISE(relu, x[0] > 0 ? x[0] : x[0] == x[0] ? 0 : x[0])
 OP_GRAD(relu) {
     ir_value x = OPERAND(0);

@@ -58,6 +58,38 @@ OP_GRAD(sum) {
     dx[0] = ir_broadcast(graph, back, x);
 }
 
+OP_SHAPE(max) { return sum_shape(args, out); }
+OP_EVAL(max) {
+    ir_type x = args->type[0];
+    int64_t stride[IR_MAX_RANK] = {0}, index[IR_MAX_RANK] = {0}, next = 1, at = 0;
+    for (int d = x.rank - 1; d >= 0; d--) {
+        if (has_axis(&args->node->attrs.axes, d)) continue;
+        stride[d] = next;
+        next *= x.dim[d];
+    }
+    for (int64_t i = 0; i < ir_type_elements(args->node->type); i++) args->out[i] = -INFINITY;
+    for (int64_t i = 0, n = ir_type_elements(x); i < n; i++) {
+        if (args->in[0][i] > args->out[at]) args->out[at] = args->in[0][i];
+        for (int d = x.rank - 1; d >= 0; d--) {
+            at += stride[d];
+            if (++index[d] < x.dim[d]) break;
+            at -= stride[d] * x.dim[d];
+            index[d] = 0;
+        }
+    }
+}
+OP_GRAD(max) {
+    ir_value x = OPERAND(0);
+    ir_type kept = ir_type_of(graph, x);
+    ir_ints axes = ir_at(graph, y)->attrs.axes;
+    for (int i = 0; i < axes.count; i++) kept.dim[axes.item[i]] = 1;
+    if (axes.count != 1 || axes.item[0] != kept.rank - 1) kept.sparsity = (ir_sparsity){0};
+    ir_value hit = ir_binary(graph, IR_OP_equal, x, ir_reshape(graph, y, kept));
+    ir_value share = ir_binary(graph, IR_OP_div, ir_reshape(graph, dy, kept),
+                               ir_sum(graph, hit, axes, true));
+    dx[0] = ir_binary(graph, IR_OP_mul, hit, share);
+}
+
 /* ---- rows ---- */
 
 static bool same_as_first(const ir_shape_args *args, ir_type *out) {

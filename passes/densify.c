@@ -33,6 +33,10 @@ static ir_value expand_all_but_conv(ir_graph *to, const ir_node *node, void *con
     return ir_expand(to, node);
 }
 
+static ir_type scalar_type(void) {
+    return ir_type_make(IR_F32, 0, NULL);
+}
+
 static bool is_sparse(const densifier *d, ir_value old) {
     return ir_type_of(d->from, old).sparsity.kept != 0;
 }
@@ -54,7 +58,7 @@ static ir_value visible(densifier *d, ir_value old_table, ir_sparsity s, int64_t
     int64_t n = ir_type_of(to, mask).dim[0], gh = s.grid_h, gw = s.grid_w;
     ir_value m = ir_reshape(to, mask, ir_type_make(IR_F32, 5, (int64_t[]){n, gh, 1, gw, 1}));
     if (!table->attrs.removed)
-        m = ir_binary(to, IR_OP_sub, ir_constant(to, ir_type_make(IR_F32, 0, NULL), 1), m);
+        m = ir_binary(to, IR_OP_sub, ir_constant(to, scalar_type(), 1), m);
     ir_attrs wide = {.shape = IR_INTS(n, gh, tile, gw, tile), .set = IR_SET(shape)};
     if (tile > 1) m = ir_build(to, IR_OP_broadcast, &m, 1, &wide, NULL);
     return ir_reshape(to, m, ir_type_make(IR_F32, 4, (int64_t[]){n, gh * tile, gw * tile, 1}));
@@ -113,6 +117,11 @@ static ir_value reduction(densifier *d, const ir_node *node) {
     if (sites == 0 && !node->attrs.keep) return fail_at(d, node, "it needs keep = true");
     bool mixes = sites && is_sparse(d, node->operand[0]);
     ir_value x = mixes ? masked(d, node->operand[0]) : d->map[node->operand[0].id];
+    if (mixes && node->op == IR_OP_max && ir_some(x)) { /* removed sites are never the largest */
+        ir_value m = ir_at(d->to, x)->operand[1], one = ir_constant(d->to, scalar_type(), 1);
+        ir_value low = ir_scale(d->to, ir_binary(d->to, IR_OP_sub, m, one), 3e38);
+        x = ir_binary(d->to, IR_OP_add, x, low);
+    }
     ir_attrs attrs = {.axes = axes, .keep = node->attrs.keep, .set = IR_SET(axes) | IR_SET(keep)};
     return ir_some(x) ? ir_build(d->to, node->op, &x, 1, &attrs, NULL) : x;
 }

@@ -267,9 +267,19 @@ low_sums low_sums_find(const low_context *ctx) {
     return sums;
 }
 
-void low_sums_begin(low_context *ctx, low_sums *sums, int zero, ir_extent cols) {
+static bool is_max(const low_context *ctx, int32_t node) {
+    return ctx->low->graph->nodes[node].op == IR_OP_max;
+}
+
+void low_sums_start(low_context *ctx, low_sums *sums) {
     for (int i = 0; i < sums->count; i++)
-        sums->carry[i] = kb_carry(&ctx->k, zero, IR_FIXED(1), cols);
+        sums->start[i] =
+            kb_constant(&ctx->k, is_max(ctx, sums->node[i]) ? -3.4028234663852886e38 : 0);
+}
+
+void low_sums_begin(low_context *ctx, low_sums *sums, ir_extent cols) {
+    for (int i = 0; i < sums->count; i++)
+        sums->carry[i] = kb_carry(&ctx->k, sums->start[i], IR_FIXED(1), cols);
 }
 
 void low_sums_add(low_context *ctx, const low_sums *sums) {
@@ -278,8 +288,13 @@ void low_sums_add(low_context *ctx, const low_sums *sums) {
         int value = low_value(ctx, node->operand[0]);
         bool whole_rows = ctx->k.kernel.stmts[sums->carry[i]].cols.loop >= 0 ||
                           ctx->k.kernel.stmts[sums->carry[i]].cols.fixed != 1;
-        int part = kb_fold(&ctx->k, whole_rows ? IR_TILE_sum_rows : IR_TILE_sum_cols, value);
-        kb_yield(&ctx->k, sums->carry[i], kb_map2(&ctx->k, IR_TILE_add, sums->carry[i], part));
+        bool max = is_max(ctx, sums->node[i]);
+        ir_tile_op fold = whole_rows ? max ? IR_TILE_max_rows : IR_TILE_sum_rows
+                          : max      ? IR_TILE_max_cols
+                                     : IR_TILE_sum_cols;
+        int part = kb_fold(&ctx->k, fold, value);
+        kb_yield(&ctx->k, sums->carry[i],
+                 kb_map2(&ctx->k, max ? IR_TILE_max : IR_TILE_add, sums->carry[i], part));
     }
 }
 

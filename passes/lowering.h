@@ -155,10 +155,13 @@ void low_store_members(low_context *ctx);
 typedef struct low_sums {
     int count;
     int32_t node[8];
+    int start[8]; /* where a reduction begins: 0, or below everything */
     int carry[8];
 } low_sums;
 low_sums low_sums_find(const low_context *ctx);
-void low_sums_begin(low_context *ctx, low_sums *sums, int zero, ir_extent cols);
+/* Makes the numbers that reductions start from, where the loops that carry them are not yet open. */
+void low_sums_start(low_context *ctx, low_sums *sums);
+void low_sums_begin(low_context *ctx, low_sums *sums, ir_extent cols);
 void low_sums_add(low_context *ctx, const low_sums *sums);
 void low_sums_store(low_context *ctx, const low_sums *sums);
 

@@ -26,7 +26,7 @@ static const char *keep(ir_graph *graph, const char *text) {
 ir_value pass_append(ir_graph *to, const ir_node *node) {
     ir_node copy = *node;
     copy.name = keep(to, node->name);
-    copy.attrs.init = keep(to, node->attrs.init);
+    ir_keep_texts(to, &copy.attrs);
     *IR_PUSH(to->arena, to->nodes, to->count, to->capacity) = copy;
     return (ir_value){(uint32_t)to->count - 1};
 }

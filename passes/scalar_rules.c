@@ -58,6 +58,21 @@ RULE(sigmoid) {
     UNUSED_NODE;
     return map1(ctx, IR_TILE_sigmoid, x[0]);
 }
+RULE(sign) {
+    UNUSED_NODE;
+    int zero = number(ctx, 0);
+    return map2(ctx, IR_TILE_sub, map2(ctx, IR_TILE_less, zero, x[0]),
+                map2(ctx, IR_TILE_less, x[0], zero));
+}
+RULE(abs) {
+    UNUSED_NODE;
+    return map2(ctx, IR_TILE_max, x[0], map2(ctx, IR_TILE_sub, number(ctx, 0), x[0]));
+}
+RULE(power) {
+    int log = map1(ctx, IR_TILE_log, x[0]);
+    return map1(ctx, IR_TILE_exp, map2(ctx, IR_TILE_mul, log, number(ctx, node->attrs.exponent)));
+}
+RULE(equal) { UNUSED_NODE; return map2(ctx, IR_TILE_equal, x[0], x[1]); }
 RULE(relu) {
     UNUSED_NODE;
     return map2(ctx, IR_TILE_max, x[0], number(ctx, 0));
@@ -79,13 +94,23 @@ RULE(broadcast) {
     return x[0];
 }
 
-/* label along the rows against the column number */
-RULE(one_hot) {
+static int column_number(low_context *ctx) {
     ir_stmt iota = {.op = IR_TILE_iota, .rows = IR_FIXED(1), .cols = ctx->cols, .loop = -1};
     for (int i = 0; i < 3; i++)
         iota.operand[i] = IR_NO_STMT;
     iota.access = kb_access(-1, ctx->index[ctx->col_group], 0, 1);
-    int hit = map2(ctx, IR_TILE_equal, x[0], kb_stmt(&ctx->k, iota));
+    return kb_stmt(&ctx->k, iota);
+}
+
+/* Operands have one column where the result has two, so the last dimension is a group of its own. */
+RULE(pair) {
+    UNUSED_NODE;
+    return map3(ctx, IR_TILE_select, column_number(ctx), x[1], x[0]);
+}
+
+/* label along the rows against the column number */
+RULE(one_hot) {
+    int hit = map2(ctx, IR_TILE_equal, x[0], column_number(ctx));
     return map3(ctx, IR_TILE_select, hit, number(ctx, node->attrs.on),
                 number(ctx, node->attrs.off));
 }

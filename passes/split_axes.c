@@ -16,6 +16,7 @@ static bool run_ends(ir_type type, const ir_ints *axes, int i) {
     return false;
 }
 
+/* Sums of sums, and likewise the largest of the largest. */
 static ir_value split_sum(ir_graph *to, const ir_node *node, ir_value x, ir_type type) {
     ir_ints part = {0};
     const ir_ints *axes = &node->attrs.axes;
@@ -25,7 +26,8 @@ static ir_value split_sum(ir_graph *to, const ir_node *node, ir_value x, ir_type
         part.count++;
         bool first_of_run = i == 0 || run_ends(type, axes, i - 1);
         if (!first_of_run) continue;
-        x = ir_sum(to, x, part, true);
+        ir_attrs attrs = {.axes = part, .keep = true, .set = IR_SET(axes) | IR_SET(keep)};
+        x = ir_build(to, node->op, &x, 1, &attrs, NULL);
         part.count = 0;
     }
     return ir_type_same_shape(ir_type_of(to, x), node->type) ? x : ir_reshape(to, x, node->type);
@@ -38,7 +40,7 @@ ir_graph *low_split_axes(const ir_graph *from) {
     for (size_t i = 0; i < from->count; i++) {
         const ir_node *node = &from->nodes[i];
         bool several = false;
-        if (node->op == IR_OP_sum)
+        if (ir_op_get(node->op)->traits & IR_REDUCES)
             for (int a = 0; a + 1 < node->attrs.axes.count; a++)
                 several = several ||
                           run_ends(ir_type_of(from, node->operand[0]), &node->attrs.axes, a);

@@ -140,15 +140,17 @@ typedef struct sum_levels { int count; low_sums level[IR_MAX_RANK]; } sum_levels
 
 static void open_summed(low_context *ctx, sum_levels *s, const low_sums *sums, int first, int last,
                         ir_extent cols) {
-    int zero = kb_constant(&ctx->k, 0);
+    low_sums started = *sums;
+    low_sums_start(ctx, &started);
     s->count = 0;
     for (int g = first; g <= last; g++) {
         low_sums *level = &s->level[s->count];
-        *level = *sums;
+        *level = started;
         open_rows(ctx, g, ctx->group_size[g], 1);
         for (int i = 0; i < sums->count; i++)
             level->carry[i] = kb_carry(
-                &ctx->k, s->count ? s->level[s->count - 1].carry[i] : zero, IR_FIXED(1), cols);
+                &ctx->k, s->count ? s->level[s->count - 1].carry[i] : started.start[i],
+                IR_FIXED(1), cols);
         s->count++;
     }
 }
@@ -182,14 +184,14 @@ static void emit_taking_columns(low_context *ctx, map_shape *shape) {
     sum_levels levels;
     open_summed(ctx, &levels, &shape->sums, shape->first_summed, cols - 1, IR_FIXED(1));
     low_sums inner = shape->sums;
-    int zero = levels.count ? 0 : kb_constant(&ctx->k, 0);
+    if (!levels.count) low_sums_start(ctx, &inner);
     int64_t wide = 2LL * VECTORS * ctx->low->machine->lanes;
     open_cols(ctx, cols, ctx->group_size[cols], wide, false);
     ctx->row_group = -1;
     ctx->rows = IR_FIXED(1);
     for (int i = 0; i < inner.count; i++)
         inner.carry[i] = kb_carry(
-            &ctx->k, levels.count ? levels.level[levels.count - 1].carry[i] : zero, IR_FIXED(1),
+            &ctx->k, levels.count ? levels.level[levels.count - 1].carry[i] : inner.start[i], IR_FIXED(1),
             IR_FIXED(1));
     low_store_members(ctx);
     low_sums_add(ctx, &inner);

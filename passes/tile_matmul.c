@@ -188,14 +188,14 @@ static void emit_rows(low_context *ctx, const product *p, int x, int w, int g, i
                       int64_t step) {
     int rows = row_group_of(ctx);
     low_sums sums = low_sums_find(ctx);
-    int zero = sums.count ? kb_constant(&ctx->k, 0) : IR_NO_STMT;
+    low_sums_start(ctx, &sums);
     int r = -1;
     if (rows >= 0) {
         r = kb_loop(&ctx->k, "r", ctx->group_size[rows], step);
         ctx->index[rows] = kb_plus(kb_affine(0), r, 1);
         ctx->row_group = rows;
         ctx->rows = IR_STEP_OF(r);
-        low_sums_begin(ctx, &sums, zero, ctx->cols);
+        low_sums_begin(ctx, &sums, ctx->cols);
     }
     low_bind(ctx, ctx->cluster->anchor, emit_product(ctx, p, x, w, g, j));
     low_store_members(ctx);

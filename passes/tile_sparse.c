@@ -367,15 +367,15 @@ static void emit_with_sums(low_context *ctx, const sparse_shape *s, window_param
     kb_kernel *k = &ctx->k;
     open_channels(ctx, &s->t, true);
     low_sums level[3] = {low_sums_find(ctx)};
+    low_sums_start(ctx, &level[0]);
     level[1] = level[2] = level[0];
-    int zero = kb_constant(k, 0);
     for (int l = 0; l < 3; l++) {
         if (l == 0) p->k = open_group(ctx, 1, "k", 1);
         if (l == 1) p->y = open_group(ctx, 2, "y", 1);
         if (l == 2) open_pixels(ctx, s, p);
         for (int i = 0; i < level[l].count; i++)
             level[l].carry[i] =
-                kb_carry(k, l ? level[l - 1].carry[i] : zero, IR_FIXED(1), ctx->cols);
+                kb_carry(k, l ? level[l - 1].carry[i] : level[0].start[i], IR_FIXED(1), ctx->cols);
     }
     low_bind(ctx, ctx->cluster->anchor, window_stmt(ctx, s, p, IR_TILE_window, flip));
     low_store_members(ctx);

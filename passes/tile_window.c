@@ -120,9 +120,9 @@ static void emit_with_sums(low_context *ctx, const window_shape *s, int image, i
     open_channels(ctx, s, true);
     kb_kernel *k = &ctx->k;
     low_sums outer = low_sums_find(ctx), inner = outer;
-    int zero = kb_constant(k, 0);
+    low_sums_start(ctx, &outer);
     int y = open_lines(ctx, s, false);
-    low_sums_begin(ctx, &outer, zero, ctx->cols);
+    low_sums_begin(ctx, &outer, ctx->cols);
     int x = open_pixels(ctx, s);
     for (int i = 0; i < inner.count; i++)
         inner.carry[i] = kb_carry(k, outer.carry[i], IR_FIXED(1), ctx->cols);
