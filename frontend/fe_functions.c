@@ -136,6 +136,17 @@ static fe_value function_linspace(function_call *c) {
     return fe_close_list(c->e, c->call->loc, list);
 }
 
+/* The dimensions between samples and channels: those a sum over all sites of a sample reduces. */
+static fe_value function_sites(function_call *c) {
+    fe_value x = c->slots.value[0];
+    if (x.kind != FE_VALUE_TENSOR) return wrong(c, 0, "a tensor");
+    int rank = ir_type_of(c->e->graph, x.tensor).rank;
+    fe_list *list = fe_new_list(c->e, c->call->loc, rank > 2 ? (size_t)rank - 2 : 0);
+    for (int d = 1; list && d < rank - 1; d++)
+        list->items[d - 1] = fe_int(d);
+    return list ? fe_close_list(c->e, c->call->loc, list) : fe_poison();
+}
+
 static fe_value function_shape(function_call *c) {
     fe_value x = c->slots.value[0];
     if (x.kind != FE_VALUE_TENSOR) return wrong(c, 0, "a tensor");

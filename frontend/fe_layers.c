@@ -76,6 +76,15 @@ static ir_value own_parameter(layer_call *c, const char *suffix, ir_ints shape, 
     return value.kind == FE_VALUE_TENSOR ? value.tensor : IR_NO_VALUE;
 }
 
+/* A parameter that gradients leave alone. */
+static ir_value own_statistic(layer_call *c, const char *suffix, ir_ints shape, const char *init) {
+    ir_value value = own_parameter(c, suffix, shape, init, 0);
+    if (!ir_some(value)) return value;
+    ir_attrs *attrs = &c->e->graph->nodes[value.id].attrs;
+    attrs->trained = false;
+    return value;
+}
+
 /* ---- arguments ---- */
 
 static int slot_of(const layer_call *c, const char *name) {
@@ -220,15 +229,16 @@ static fe_value layer_linear(layer_call *c) {
     return build_weighted(c, &w);
 }
 
+static bool get_eps(layer_call *c, double *eps) {
+    if (!get_number(c, "eps", eps)) return false;
+    return (*eps >= 0 && *eps <= 1) || wrong(c, slot_of(c, "eps"), "a number from 0 to 1");
+}
+
 /* Weight and bias over the last dimension. */
 static fe_value build_affine(layer_call *c, ir_op op, const char *weight_init) {
     ir_attrs attrs = {.set = IR_SET(eps)};
     ir_ints shape = IR_INTS(c->type.dim[c->type.rank - 1]);
-    if (!get_number(c, "eps", &attrs.eps)) return fe_poison();
-    if (!(attrs.eps >= 0 && attrs.eps <= 1)) {
-        wrong(c, slot_of(c, "eps"), "a number from 0 to 1");
-        return fe_poison();
-    }
+    if (!get_eps(c, &attrs.eps)) return fe_poison();
     ir_value operands[3] = {c->x, own_parameter(c, "weight", shape, weight_init, 0),
                             own_parameter(c, "bias", shape, "zeros", 0)};
     if (!ir_some(operands[1]) || !ir_some(operands[2])) return fe_poison();
@@ -239,17 +249,131 @@ static fe_value layer_layer_norm(layer_call *c) {
     return build_affine(c, IR_OP_layer_norm, "ones");
 }
 
+/* One of the words that an argument may be; NULL after an error. */
+static const char *get_word(layer_call *c, const char *name, const char *const *words) {
+    int slot = slot_of(c, name);
+    fe_value value = c->slots.value[slot];
+    ir_text list = {0};
+    for (int i = 0; words[i]; i++) {
+        if (value.kind == FE_VALUE_TEXT && strcmp(value.text, words[i]) == 0) {
+            ir_text_free(&list);
+            return words[i];
+        }
+        ir_text_printf(&list, "%s\"%s\"", i ? ", " : "", words[i]);
+    }
+    wrong(c, slot, list.data);
+    ir_text_free(&list);
+    return NULL;
+}
+
+/* Weight and bias of the channels, or the constants that leave them out. */
+static bool channel_factors(layer_call *c, bool trained, const char *init, ir_value out[2]) {
+    int64_t channels = c->type.dim[c->type.rank - 1];
+    for (int i = 0; i < 2; i++) {
+        if (trained) {
+            out[i] = own_parameter(c, i ? "bias" : "weight", IR_INTS(channels), i ? "zeros" : init, 0);
+        } else {
+            ir_attrs fill = {.shape = IR_INTS(channels), .value = i ? 0 : 1,
+                             .set = IR_SET(shape) | IR_SET(value)};
+            out[i] = fe_node(c->e, c->call->loc, IR_OP_constant, NULL, 0, &fill, NULL).tensor;
+        }
+        if (!ir_some(out[i])) return false;
+    }
+    return true;
+}
+
+/* Without the residual a weight of zero would leave nothing: it starts at one then. */
 static fe_value layer_grn(layer_call *c) {
-    int slot = slot_of(c, "scope");
-    fe_value scope = c->slots.value[slot];
-    if (scope.kind == FE_VALUE_TEXT && strcmp(scope.text, "batch") == 0)
-        return fe_fail(c->e, c->slots.loc[slot],
-                       "grn: scope \"batch\" is not supported yet, expected \"sample\"");
-    if (scope.kind != FE_VALUE_TEXT || strcmp(scope.text, "sample") != 0) {
-        wrong(c, slot, "\"sample\"");
+    static const char *const aggregates[] = {"l2", "l1", "mean", "none", NULL};
+    static const char *const normalizes[] = {"mean",        "sum",  "standardize",
+                                             "inverse_sum", "none", NULL};
+    static const char *const scopes[] = {"sample", "batch", NULL};
+    ir_attrs attrs = {.set = IR_SET(eps) | IR_SET(aggregate) | IR_SET(normalize) |
+                             IR_SET(residual) | IR_SET(inside) | IR_SET(scope)};
+    bool affine = true;
+    if (!get_eps(c, &attrs.eps) || !get_bool(c, "residual", &attrs.residual) ||
+        !get_bool(c, "inside", &attrs.inside) || !get_bool(c, "affine", &affine))
+        return fe_poison();
+    attrs.aggregate = get_word(c, "aggregate", aggregates);
+    attrs.normalize = attrs.aggregate ? get_word(c, "normalize", normalizes) : NULL;
+    attrs.scope = attrs.normalize ? get_word(c, "scope", scopes) : NULL;
+    ir_value operands[3] = {c->x};
+    if (!attrs.scope ||
+        !channel_factors(c, affine, attrs.residual ? "zeros" : "ones", operands + 1))
+        return fe_poison();
+    return fe_node(c->e, c->call->loc, IR_OP_grn, operands, 3, &attrs, c->label);
+}
+
+static fe_value layer_affine(layer_call *c) {
+    ir_value f[2];
+    if (!channel_factors(c, true, "ones", f)) return fe_poison();
+    fe_value y = fe_node(c->e, c->call->loc, IR_OP_mul, (ir_value[]){c->x, f[0]}, 2, NULL, NULL);
+    if (y.kind != FE_VALUE_TENSOR) return y;
+    return fe_node(c->e, c->call->loc, IR_OP_add, (ir_value[]){y.tensor, f[1]}, 2, NULL, c->label);
+}
+
+/* ---- batch normalization (Ioffe and Szegedy 2015), as torch.nn.BatchNorm2d ---- */
+
+typedef struct batch_statistics {
+    ir_value mean, var; /* (C); biased variance */
+    double count;       /* sites they are taken over */
+} batch_statistics;
+
+static ir_value build2(layer_call *c, ir_op op, ir_value a, ir_value b) {
+    return ir_binary(c->e->graph, op, a, b);
+}
+
+static batch_statistics statistics_of(layer_call *c) {
+    ir_graph *g = c->e->graph;
+    batch_statistics s = {.count = 1};
+    ir_ints axes = {0};
+    for (int d = 0; d < c->type.rank - 1; d++) {
+        axes.item[axes.count++] = d;
+        s.count *= (double)c->type.dim[d];
+    }
+    s.mean = ir_scale(g, ir_sum(g, c->x, axes, false), 1 / s.count);
+    ir_value off = build2(c, IR_OP_sub, c->x, s.mean);
+    s.var = ir_scale(g, ir_sum(g, ir_unary(g, IR_OP_square, off), axes, false), 1 / s.count);
+    return s;
+}
+
+/* old (1 - momentum) + now momentum, kept for the next step. */
+static void keep_running(layer_call *c, ir_value old, ir_value now, double momentum) {
+    ir_graph *g = c->e->graph;
+    ir_value kept = build2(c, IR_OP_add, ir_scale(g, old, 1 - momentum), ir_scale(g, now, momentum));
+    ir_add_update(g, old, kept);
+}
+
+/* Statistics of the batch while training, else the running ones, which are parameters that no
+ * gradient changes. */
+static fe_value layer_batch_norm(layer_call *c) {
+    ir_graph *g = c->e->graph;
+    double eps = 0, momentum = 0;
+    ir_value f[2];
+    if (!get_eps(c, &eps) || !get_number(c, "momentum", &momentum)) return fe_poison();
+    if (!(momentum >= 0 && momentum <= 1)) {
+        wrong(c, slot_of(c, "momentum"), "a number from 0 to 1");
         return fe_poison();
     }
-    return build_affine(c, IR_OP_grn, "zeros");
+    if (!channel_factors(c, true, "ones", f)) return fe_poison();
+    ir_ints shape = IR_INTS(c->type.dim[c->type.rank - 1]);
+    ir_value mean = own_statistic(c, "running_mean", shape, "zeros");
+    ir_value var = own_statistic(c, "running_var", shape, "ones");
+    if (!ir_some(mean) || !ir_some(var)) return fe_poison();
+    batch_statistics s = {mean, var, 1};
+    if (c->e->options->kind != IR_KIND_INFER) {
+        s = statistics_of(c);
+        double unbiased = s.count > 1 ? s.count / (s.count - 1) : 1;
+        if (c->e->options->kind == IR_KIND_TRAIN) {
+            keep_running(c, mean, s.mean, momentum);
+            keep_running(c, var, ir_scale(g, s.var, unbiased), momentum);
+        }
+    }
+    ir_value floor = ir_constant(g, ir_type_make(IR_F32, 0, NULL), eps);
+    ir_value root = ir_unary(g, IR_OP_sqrt, build2(c, IR_OP_add, s.var, floor));
+    ir_value y = build2(c, IR_OP_div, build2(c, IR_OP_sub, c->x, s.mean), root);
+    y = build2(c, IR_OP_add, build2(c, IR_OP_mul, y, f[0]), f[1]);
+    return fe_tensor(y);
 }
 
 static const struct {

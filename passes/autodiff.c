@@ -48,7 +48,7 @@ static bool *find_varying(const ir_graph *graph, ir_arena *arena) {
     bool *varies = ir_arena_alloc(arena, (graph->count + 1) * sizeof *varies);
     for (size_t i = 0; i < graph->count; i++) {
         const ir_node *node = &graph->nodes[i];
-        varies[i] = node->op == IR_OP_param;
+        varies[i] = node->op == IR_OP_param && node->attrs.trained;
         for (int o = 0; o < node->operand_count; o++)
             varies[i] = varies[i] || varies[node->operand[o].id];
     }
@@ -105,7 +105,7 @@ static bool differentiate(adjoints *a, ir_value loss) {
 static void name_gradients(adjoints *a) {
     for (size_t i = 0; i < a->forward; i++) {
         ir_node param = a->graph->nodes[i];
-        if (param.op != IR_OP_param) continue;
+        if (param.op != IR_OP_param || !param.attrs.trained) continue;
         ir_value grad = a->grad[i];
         if (!ir_some(grad)) grad = ir_constant(a->graph, param.type, 0);
         const char *name = ir_arena_printf(a->graph->arena, "grad.%s", param.name);

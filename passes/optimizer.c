@@ -56,7 +56,7 @@ static ir_value clip_factor(ir_graph *graph, const ir_graph *in, const ir_value 
                             double max_norm) {
     ir_value total = IR_NO_VALUE;
     for (size_t i = 0; i < in->count; i++) {
-        if (in->nodes[i].op != IR_OP_param) continue;
+        if (in->nodes[i].op != IR_OP_param || !in->nodes[i].attrs.trained) continue;
         ir_value part = sum_of_squares(graph, gradient_of(in, map, in->nodes[i].name));
         total = ir_some(total) ? ir_binary(graph, IR_OP_add, total, part) : part;
     }
@@ -118,7 +118,7 @@ ir_graph *pass_optimizer(const ir_graph *in, const pass_context *context) {
     b.step = scalar_source(graph, IR_OP_step);
     if (options->clip_norm > 0) b.factor = clip_factor(graph, in, map, options->clip_norm);
     for (size_t i = 0; i < in->count; i++)
-        if (in->nodes[i].op == IR_OP_param)
+        if (in->nodes[i].op == IR_OP_param && in->nodes[i].attrs.trained)
             update_param(&b, map[i], gradient_of(in, map, in->nodes[i].name));
     ir_arena_free(scratch);
     return graph;
