@@ -11,6 +11,7 @@
 #include "cli_case.h"
 #include "rt_image.h"
 
+#include <pty.h>
 #include <time.h>
 
 static void pause_ms(long ms) {
@@ -232,6 +233,73 @@ static void predicts(void **unused) {
     cli_case_free(&t);
 }
 
+/* data/train/CLASS/N.png and data/val/CLASS/N.png */
+static void write_folders(const cli_case *t) {
+    static const char *const classes[] = {"\303\251toile \"1\"", "a b", "c"};
+    assert_int_equal(cli_case_shell((cli_case *)t, "mkdir -p data/train data/val"), 0);
+    for (int i = 0; i < 60; i++) {
+        char name[64];
+        uint8_t pixels[CLI_CASE_SIDE * CLI_CASE_SIDE];
+        rt_image image = {CLI_CASE_SIDE, CLI_CASE_SIDE, 1, pixels};
+        rt_error error;
+        snprintf(name, sizeof name, "data/%s/%s", i < 48 ? "train" : "val", classes[i % 3]);
+        mkdir(cli_case_path(t, name), 0777);
+        snprintf(name, sizeof name, "data/%s/%s/%d.png", i < 48 ? "train" : "val", classes[i % 3],
+                 i);
+        cli_case_image(i, i % 3, pixels);
+        if (!rt_image_write_png(cli_case_path(t, name), &image, &error)) fail_msg("%s", error.text);
+    }
+}
+
+static void reads_folders(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    write_folders(&t);
+    cli_case_expect(&t, "train net.cnx --data data --out a", 0, "48 images of 3 classes");
+    cli_case_expect(&t, "eval net.cnx --data data --weights a/last.safetensors --batch 7", 0,
+                    " on 12 images");
+    cli_case_expect(&t, "predict net.cnx --weights a/last.safetensors --json data/val/c/50.png", 0,
+                    "");
+    assert_non_null(strstr(t.out, "\"name\": \"a b\""));
+    assert_non_null(strstr(t.out, "\"name\": \"\303\251toile \\\"1\\\"\""));
+    cli_case_write(&t, "data/train/c/50.png", "no image", 8);
+    cli_case_expect(&t, "train net.cnx --data data --out b", 3, "data/train/c/50.png");
+    cli_case_free(&t);
+}
+
+/* On a terminal there is one moving line with a bar. */
+static void shows_a_bar(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 64);
+    int terminal;
+    char text[65536], command[512];
+    size_t used = 0;
+    snprintf(command, sizeof command, "cd '%s' && exec '%s' train net.cnx --data data --out a",
+             t.directory, CNX_TEST_CNXC);
+    pid_t child = forkpty(&terminal, NULL, NULL, NULL);
+    assert_true(child >= 0);
+    if (child == 0) {
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    for (ssize_t got; used < sizeof text - 1; used += (size_t)got) {
+        got = read(terminal, text + used, sizeof text - 1 - used);
+        if (got <= 0) break; /* the other side is closed */
+    }
+    text[used] = 0;
+    close(terminal);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    if (!strstr(text, "\repoch 4/4 [####################] 8/8  ")) print_error("%s", text);
+    assert_non_null(strstr(text, "\repoch 4/4 [####################] 8/8  "));
+    assert_non_null(strstr(text, "\x1b[K\r\nepoch 4: loss "));
+    cli_case_free(&t);
+}
+
 static void needs_no_test_part(void **unused) {
     (void)unused;
     cli_case t = cli_case_new();
@@ -253,6 +321,8 @@ int main(void) {
         cmocka_unit_test(starts_from_weights),
         cmocka_unit_test(predicts),
         cmocka_unit_test(needs_no_test_part),
+        cmocka_unit_test(reads_folders),
+        cmocka_unit_test(shows_a_bar),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

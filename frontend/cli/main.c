@@ -42,7 +42,10 @@ int main(int argc, char **argv) {
     cli_options options;
     int code = cli_options_parse(&options, argc, argv);
     if (code == CLI_DONE && !options.answered) code = run(&options);
-    if (code == CLI_DONE && options.answered && fflush(stdout) != 0) code = CLI_RUN_FAILED;
+    if (code == CLI_DONE && options.answered && fflush(stdout) != 0) {
+        fprintf(stderr, "cnxc: cannot write to stdout: %s\n", strerror(errno));
+        code = CLI_RUN_FAILED;
+    }
     cli_options_free(&options);
     return code;
 }

@@ -25,8 +25,8 @@ bool cli_is_graph_file(const char *path) {
 
 /* What belongs to the language or to graph passes has no meaning for a finished graph. */
 static int check_graph_options(cli *c) {
-    static const cli_option unused[] = {CLI_OPTION_define, CLI_OPTION_recipe,
-                                        CLI_OPTION_stop_after, CLI_OPTION_densify};
+    static const cli_option unused[] = {CLI_OPTION_define, CLI_OPTION_recipe, CLI_OPTION_stop_after,
+                                        CLI_OPTION_densify};
     static const char *const names[] = {"-D", "--recipe", "--stop-after", "--densify"};
     for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
         if (cli_given(c->options, unused[i]))
