@@ -1,9 +1,10 @@
 """Loss, gradients and ten AdamW steps of a function of parameters, and files of results."""
+import json
 import os
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 import generator
 
@@ -93,6 +94,16 @@ def versions():
     return {"torch": torch.__version__, "timm": timm.__version__, "numpy": np.__version__}
 
 
+def in_order(data):
+    """The same safetensors file with sorted metadata: save() writes it in a random order."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
+
+
 def write(path, tensors, metadata):
     """f32, but for sketches and whole numbers."""
     out = {}
@@ -102,7 +113,8 @@ def write(path, tensors, metadata):
         out[name] = np.ascontiguousarray(value if keep else value.astype(np.float32))
     text = {k: str(v) for k, v in (versions() | metadata).items()}
     text["seed"] = str(generator.SEED)
-    save_file(out, path, metadata=text)
+    with open(path, "wb") as file:
+        file.write(in_order(save(out, metadata=text)))
 
 
 def report(name, worst):
