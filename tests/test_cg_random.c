@@ -79,7 +79,7 @@ static void fill_sources(random_run *r) {
 }
 
 static void evaluate(random_run *r) {
-    ir_eval_scalars scalars = {.lr = 0.5, .step = 3, .seed = 7};
+    ir_eval_scalars scalars = {.lr = 0.05, .step = 3, .seed = 7};
     r->want = ir_eval_graph(r->graph, (const double *const *)r->tensors, &scalars);
     double **moved = random_tensors(r->graph, r->seed);
     for (size_t i = 0; i < r->graph->count; i++) {
@@ -182,7 +182,7 @@ static void interpret(random_run *r, const char *how) {
                        .workspace = r->workspace,
                        .weights = r->weights,
                        .io = r->io,
-                       .lr = 0.5f,
+                       .lr = 0.05f,
                        .step = 3,
                        .seed = 7};
     size_t weights = (size_t)r->plan->weights_elements * sizeof(float);
@@ -203,7 +203,7 @@ static void backwards(void *context, int64_t tasks, int64_t workers, cnx_task bo
 }
 
 static void execute(random_run *r, const cg_jit *jit, const cnx_threads *threads) {
-    cnx_scalars scalars = {.lr = 0.5f, .step = 3, .seed = 7};
+    cnx_scalars scalars = {.lr = 0.05f, .step = 3, .seed = 7};
     cg_run run = {.state = r->state,
                   .workspace = r->workspace,
                   .io = r->io,
