@@ -98,10 +98,27 @@ static bool would_delay(const low_state *low, int32_t into, int32_t from) {
     return is_awaited(low, a, into, from) || is_awaited(low, b, into, from);
 }
 
+/* A member of the one reads a member of the other under another shape: through memory, hence after
+ * it. */
+static bool reads_reshaped(const low_state *low, const low_cluster *reader, int32_t source) {
+    for (size_t i = 0; i < reader->count; i++) {
+        const ir_node *node = &low->graph->nodes[reader->member[i]];
+        for (int o = 0; o < node->operand_count; o++) {
+            int32_t root = low_root(low, node->operand[o]);
+            if (root == (int32_t)node->operand[o].id || low->cluster_of[root] != source) continue;
+            if (!ir_type_same_shape(ir_type_of(low->graph, node->operand[o]),
+                                    low->graph->nodes[root].type))
+                return true;
+        }
+    }
+    return false;
+}
+
 bool low_try_merge(low_state *low, int32_t into, int32_t from) {
     low_cluster *a = &low->clusters[into], *b = &low->clusters[from];
     if (into == from || (a->anchor >= 0 && b->anchor >= 0)) return false;
     if (low->fixed[a->member[0]] != low->fixed[b->member[0]]) return false;
+    if (reads_reshaped(low, a, from) || reads_reshaped(low, b, into)) return false;
     if (would_delay(low, into, from) || would_cycle(low, into, from)) return false;
     for (size_t i = 0; i < b->count; i++) {
         *IR_PUSH(low->scratch, a->member, a->count, a->capacity) = b->member[i];
