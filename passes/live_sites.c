@@ -235,6 +235,8 @@ static void count_readers(site_rewriter *r, ir_arena *scratch) {
             r->readers[g->nodes[i].operand[o].id]++;
     for (size_t i = 0; i < g->output_count; i++)
         r->readers[g->outputs[i].value.id]++;
+    for (size_t i = 0; i < g->update_count; i++)
+        r->readers[g->updates[i].value.id]++;
 }
 
 static void note_uses(site_rewriter *r, ir_arena *scratch, size_t first, ir_value result,

@@ -11,20 +11,40 @@
 #include "reference_compare.h"
 
 #define SMALL                                                                                      \
-    {"dims", "[8, 16, 24, 32]"}, {"depths", "[1, 1, 2, 1]"}, {"conv", "true"}, {"classes", "10"},  \
-        {"image_size", "64"}
+    {"dims", "[8, 16, 24, 32]"}, {"depths", "[1, 1, 2, 1]"}, {"classes", "10"}, {"image_size", "64"}
+#define FAMILY(file) {.path = file, .defines = {SMALL, {"conv", "true"}}, .batch = 3}
+#define ABLATION(name, ...)                                                                        \
+    {                                                                                              \
+        #name, {                                                                                   \
+            .path = "ablations/" #name ".cnx", .defines = {SMALL}, .batch = 3, __VA_ARGS__         \
+        }                                                                                          \
+    }
 
-enum { BATCH = 3 };
+/* As FACTORS in models.py: weights at which the change is seen. */
+static const ref_factor tiny_hidden[] = {
+    {".mlp.fc1.weight", 0x1p-11f}, {".mlp.fc1.bias", 0x1p-11f}, {0}};
+static const ref_factor tiny_features[] = {{"stages.3.downsample.1.weight", 0x1p-9f},
+                                           {"stages.3.downsample.1.bias", 0x1p-9f},
+                                           {"stages.3.blocks.0.mlp.fc2.weight", 0x1p-9f},
+                                           {"stages.3.blocks.0.mlp.fc2.bias", 0x1p-9f},
+                                           {0}};
+static const ref_factor large_hidden[] = {{".mlp.fc1.weight", 16}, {0}};
+
+/* The same where the usual weights would hide what is changed: some are multiplied. */
+#define SCALED(name, ...)                                                                          \
+    {                                                                                              \
+        #name, {                                                                                   \
+            .path = "ablations/" #name ".cnx", .defines = {CHANGED}, .batch = BATCH,               \
+            .factors = (const ref_factor[]){__VA_ARGS__, {0}}                                      \
+        }                                                                                          \
+    }
 
 /* `name` is the data file's. */
 static const struct {
     const char *name;
     ref_model model;
 } cases[] = {
-    {"v2", {.path = "convnextv2.cnx", .defines = {SMALL}, .batch = BATCH}},
-    {"v1", {.path = "convnext.cnx", .defines = {SMALL}, .batch = BATCH}},
-    {"gelu_tanh",
-     {.path = "convnextv2.cnx", .defines = {SMALL, {"gelu", "\"tanh\""}}, .batch = BATCH}},
+    ABLATION(lrn, .factors = large_hidden),
 };
 
 static bool check(const char *name, const ref_model *model) {
