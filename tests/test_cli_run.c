@@ -1,5 +1,5 @@
 /* cnxc run: compiled programs against the reference on every path of this machine, and every
- * mistake in weights and inputs. cnx-test: timeout=300
+ * mistake in weights and inputs. cnx-test: codegen timeout=300
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
