@@ -1,5 +1,6 @@
 /* Objects and headers that cnxc writes, in a C program: the same bits as the just-in-time compiled
- * program, serially and with OpenMP; codes for misuse; libc and libm alone. cnx-test: codegen timeout=300
+ * program, serially and with OpenMP; codes for misuse; libc and libm alone.
+ * cnx-test: codegen timeout=300
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
