@@ -61,7 +61,8 @@ static summary summarize(cli *c, const ir_graph *graph, int64_t batch) {
     bool *counted = ir_arena_alloc(c->arena, graph->count + 1);
     for (size_t i = 0; i < graph->count; i++) {
         const ir_node *node = &graph->nodes[i];
-        if (node->op == IR_OP_param && node->attrs.trained) sum.parameters += ir_type_elements(node->type);
+        if (node->op == IR_OP_param && node->attrs.trained)
+            sum.parameters += ir_type_elements(node->type);
         if (ir_op_get(node->op)->kind == IR_SOURCE || moves_parameter(graph, node)) continue;
         add_layer(c, graph, i, counted, &sum);
     }
