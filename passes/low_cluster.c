@@ -163,9 +163,8 @@ static bool lone_pointwise(const low_state *low, int32_t node) {
 
 /* An anchor's tile runs over sites of a sample and columns: an operand changes from site to site as
  * a whole, or not at all. */
-static bool fits_anchor(const low_state *low, const low_cluster *c, const ir_node *user) {
-    ir_type domain = low_domain(low, c);
-    for (int o = 0; c->anchor >= 0 && o < user->operand_count; o++) {
+static bool fits_anchor(const low_state *low, ir_type domain, const ir_node *user) {
+    for (int o = 0; o < user->operand_count; o++) {
         ir_type type = ir_type_of(low->graph, user->operand[o]);
         bool changes = false, stays = false;
         for (int d = 1; d < domain.rank - 1; d++) {
@@ -192,7 +191,7 @@ static void absorb_users(low_state *low, int32_t id) {
             int32_t user = low->users[node][u];
             if (!lone_pointwise(low, user)) continue;
             if (!ir_type_same_shape(low->graph->nodes[user].type, domain)) continue;
-            if (!fits_anchor(low, c, &low->graph->nodes[user])) continue;
+            if (c->anchor >= 0 && !fits_anchor(low, domain, &low->graph->nodes[user])) continue;
             if (low_try_merge(low, id, low->cluster_of[user])) i = (size_t)-1;
             if (i == (size_t)-1) break;
         }
@@ -273,6 +272,7 @@ static bool cheap_operand(const low_state *low, const low_cluster *c, int32_t re
         int32_t node = c->member[i];
         if (!low_is(low, node, IR_POINTWISE) || low->result[node]) return false;
         ir_op op = low->graph->nodes[node].op;
+        if (!fits_anchor(low, low->graph->nodes[node].type, &low->graph->nodes[node])) return false;
         if (op != IR_OP_add && op != IR_OP_mul && op != IR_OP_scale) return false;
         for (size_t u = 0; u < low->user_count[node]; u++) {
             int32_t user = low->users[node][u];
