@@ -94,7 +94,7 @@ static LLVMValueRef normal_cdf(const cg_module *m, LLVMValueRef x) {
     double ps[7], qs[5];
     for (int i = 0; i < 7; i++) ps[i] = p[i] * pow(0.5, 6 - i) * M_SQRT1_2 / 2;
     for (int i = 0; i < 5; i++) qs[i] = q[i] * pow(0.5, 4 - i);
-    LLVMValueRef y = clamp(m, x, 5.6568542);
+    LLVMValueRef y = clamp(m, x, 5.625); /* where the fit rounds to 0 and 1, with and without fma */
     LLVMValueRef u = cg_mul(m, y, y);
     LLVMValueRef top = cg_mul(m, y, horner(m, u, ps, 7));
     return cg_add(m, N(0.5), cg_div(m, top, horner(m, u, qs, 5)));
