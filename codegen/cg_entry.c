@@ -249,6 +249,21 @@ static void emit_main(cg_parts *p) {
     LLVMBuildRet(b, code_value(p, CNX_OK));
 }
 
+/* Some regions of init: the state was zero before the first of them, and the CPU was checked. */
+static void emit_init_regions(cg_parts *p) {
+    LLVMTypeRef pointer = p->m.pointer, i64 = p->m.i64;
+    LLVMTypeRef types[5] = {i64, i64, pointer, pointer, pointer};
+    LLVMValueRef f = open_public(p, "init_regions", p->m.i32, types, 5);
+    LLVMValueRef arguments = LLVMBuildAlloca(p->m.builder, p->arguments, "arguments");
+    LLVMValueRef given[CG_ARG_COUNT] = {[CG_ARG_STATE] = LLVMGetParam(f, 2),
+                                        [CG_ARG_WEIGHTS] = LLVMGetParam(f, 3)};
+    refuse_null(p, f, given[CG_ARG_STATE]);
+    refuse_unaligned(p, f, given[CG_ARG_STATE]);
+    set_arguments(p, arguments, given);
+    run_regions(p, LLVMGetParam(f, 0), LLVMGetParam(f, 1), arguments, LLVMGetParam(f, 4));
+    LLVMBuildRet(p->m.builder, code_value(p, CNX_OK));
+}
+
 /* ---- codes in words ---- */
 
 static void emit_error(cg_parts *p) {
@@ -272,6 +287,9 @@ void cg_emit_entries(cg_parts *p) {
     emit_init(p);
     emit_run(p);
     if (p->plan->kind != IR_KIND_INFER) emit_export(p);
-    if (p->options->regions) emit_main(p);
+    if (p->options->regions) {
+        emit_main(p);
+        emit_init_regions(p);
+    }
     emit_error(p);
 }

@@ -13,11 +13,16 @@ typedef int32_t (*regions_fn)(int64_t first, int64_t last, void *state, void *wo
                               void *const *io, const cnx_scalars *scalars,
                               const cnx_threads *threads);
 
+typedef int32_t (*init_regions_fn)(int64_t first, int64_t last, void *state, const float *weights,
+                                   const cnx_threads *threads);
+
 struct cg_jit {
     LLVMOrcLLJITRef linker;  /* owns the code */
     cnx_init_fn init;
     regions_fn regions;
+    init_regions_fn init_regions;
     size_t region_count;     /* of plan->main */
+    size_t init_count;       /* of plan->init */
     size_t bytes;
 };
 
@@ -56,12 +61,14 @@ static bool link_object(cg_jit *jit, LLVMMemoryBufferRef object, ir_diag *diag) 
     LLVMOrcJITDylibRef library = LLVMOrcLLJITGetMainJITDylib(jit->linker);
     if (!add_process_symbols(jit, diag)) return false;
     LLVMErrorRef error = LLVMOrcLLJITAddObjectFile(jit->linker, library, copy_of(object));
-    LLVMOrcExecutorAddress init, regions;
+    LLVMOrcExecutorAddress init, regions, init_regions;
     if (!passed(error, "adding code", diag) || !find(jit, "cnx_init", &init, diag) ||
-        !find(jit, "cnx_regions", &regions, diag))
+        !find(jit, "cnx_regions", &regions, diag) ||
+        !find(jit, "cnx_init_regions", &init_regions, diag))
         return false;
     jit->init = (cnx_init_fn)(uintptr_t)init;
     jit->regions = (regions_fn)(uintptr_t)regions;
+    jit->init_regions = (init_regions_fn)(uintptr_t)init_regions;
     return true;
 }
 
@@ -76,6 +83,7 @@ cg_jit *cg_jit_compile(const ir_plan *plan, const cg_jit_options *options, ir_di
     cg_jit *jit = calloc(1, sizeof *jit);
     IR_ASSERT(jit);
     jit->region_count = plan->main_count;
+    jit->init_count = plan->init_count;
     jit->bytes = LLVMGetBufferSize(object);
     ok = link_object(jit, object, diag);
     if (ok && options->perf_map)
@@ -95,6 +103,12 @@ void cg_jit_free(cg_jit *jit) {
 
 int32_t cg_jit_init(const cg_jit *jit, void *state, const float *weights) {
     return jit->init(state, weights);
+}
+
+int32_t cg_jit_init_regions(const cg_jit *jit, const cg_init *init, size_t first, size_t last) {
+    IR_ASSERT(first <= last && last <= jit->init_count);
+    return jit->init_regions((int64_t)first, (int64_t)last, init->state, init->weights,
+                             init->threads);
 }
 
 int32_t cg_jit_run(const cg_jit *jit, const cg_run *run) {

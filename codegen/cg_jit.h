@@ -43,6 +43,16 @@ void cg_jit_free(cg_jit *jit);
 
 /* These return CNX_OK or another code of cnx_abi.h. */
 int32_t cg_jit_init(const cg_jit *jit, void *state, const float *weights);
+/* Regions [first, last) of plan->init alone, so that weights need not be there all at once: those
+ * that these regions do not read may be anything. All in their order, on a state of zeros (which
+ * holds the parameters already where it is that of training), are one cg_jit_init on a CPU that was
+ * checked. */
+typedef struct cg_init {
+    void *state;
+    const float *weights;
+    const cnx_threads *threads; /* NULL: serial */
+} cg_init;
+int32_t cg_jit_init_regions(const cg_jit *jit, const cg_init *init, size_t first, size_t last);
 int32_t cg_jit_run(const cg_jit *jit, const cg_run *run);
 /* Regions [first, last) of plan->main alone, to time them. */
 int32_t cg_jit_run_regions(const cg_jit *jit, const cg_run *run, size_t first, size_t last);

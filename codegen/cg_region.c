@@ -1,9 +1,9 @@
-/* Regions: a task function each, which binds the arguments of its calls, a constant table of them, and
- * one loop that goes through the table.
+/* Regions: a task function each, which binds the arguments of its calls, a constant table of them,
+ * and one loop that goes through the table.
  *
- * A region with one call and no private buffers is handed out in runs of neighbouring tasks, a few per
- * worker: its tasks may be small, and the kernel goes through a run by itself. Whatever the runs,
- * each task computes the same; so results do not depend on the number of workers.
+ * A region with one call and no private buffers is handed out in runs of neighbouring tasks, a few
+ * per worker: its tasks may be small, and the kernel goes through a run by itself. Whatever the
+ * runs, each task computes the same; so results do not depend on the number of workers.
  */
 #include "cg_kernel.h"
 #include "cg_parts.h"
@@ -54,8 +54,7 @@ static LLVMValueRef byte_plus(const cg_parts *p, LLVMValueRef base, int64_t offs
 
 void cg_set_argument(const cg_parts *p, LLVMValueRef arguments, int field, LLVMValueRef value) {
     LLVMBuilderRef b = p->m.builder;
-    LLVMBuildStore(b, value,
-                   LLVMBuildStructGEP2(b, p->arguments, arguments, (unsigned)field, ""));
+    LLVMBuildStore(b, value, LLVMBuildStructGEP2(b, p->arguments, arguments, (unsigned)field, ""));
 }
 
 /* One task function being emitted; pointers are loaded at its start when first asked for. */
@@ -63,7 +62,7 @@ typedef struct task {
     cg_parts *p;
     LLVMValueRef arguments, task, worker; /* task: i64 */
     LLVMValueRef pointer[CG_ARG_COUNT];
-    LLVMValueRef privates;                /* of this worker */
+    LLVMValueRef privates; /* of this worker */
 } task;
 
 static LLVMValueRef argument(task *t, int field) {
@@ -71,8 +70,7 @@ static LLVMValueRef argument(task *t, int field) {
     LLVMBuilderRef b = p->m.builder;
     if (!t->pointer[field]) {
         LLVMTypeRef type = field == CG_ARG_PIECES ? p->m.i64 : p->m.pointer;
-        LLVMValueRef at =
-            LLVMBuildStructGEP2(b, p->arguments, t->arguments, (unsigned)field, "");
+        LLVMValueRef at = LLVMBuildStructGEP2(b, p->arguments, t->arguments, (unsigned)field, "");
         t->pointer[field] = LLVMBuildLoad2(b, type, at, "");
     }
     return t->pointer[field];
@@ -83,10 +81,9 @@ static LLVMValueRef private_start(task *t, const ir_buffer *buffer) {
     cg_parts *p = t->p;
     LLVMBuilderRef b = p->m.builder;
     if (!t->privates) {
-        LLVMValueRef part =
-            LLVMBuildMul(b, t->worker, cg_int(&p->m, p->plan->private_bytes), "");
-        t->privates = byte_at(p, byte_plus(p, argument(t, CG_ARG_WORKSPACE),
-                                           p->plan->arena_bytes), part);
+        LLVMValueRef part = LLVMBuildMul(b, t->worker, cg_int(&p->m, p->plan->private_bytes), "");
+        t->privates =
+            byte_at(p, byte_plus(p, argument(t, CG_ARG_WORKSPACE), p->plan->arena_bytes), part);
     }
     LLVMValueRef start = byte_plus(p, t->privates, buffer->offset);
     return byte_at(p, start, LLVMBuildMul(b, t->task, cg_int(&p->m, -buffer->bytes), ""));
@@ -117,7 +114,8 @@ static LLVMValueRef buffer_start(task *t, const ir_buffer *b) {
 static LLVMTypeRef kernel_type(const cg_parts *p, const ir_kernel *k) {
     LLVMTypeRef *types = ir_arena_alloc(p->scratch, (k->param_count + 2) * sizeof *types);
     types[0] = types[1] = p->m.i64;
-    for (size_t i = 0; i < k->param_count; i++) types[i + 2] = p->m.pointer;
+    for (size_t i = 0; i < k->param_count; i++)
+        types[i + 2] = p->m.pointer;
     return LLVMFunctionType(p->m.nothing, types, (unsigned)k->param_count + 2, false);
 }
 
@@ -139,6 +137,7 @@ static void emit_call(task *t, const ir_call *call, int64_t region_tasks, LLVMVa
 }
 
 static bool in_runs(const ir_plan *plan, const ir_region *region) {
+    if (region->spread) return true;
     if (region->call_count != 1) return false;
     const ir_call *call = &region->calls[0];
     for (size_t i = 0; i < plan->kernels[call->kernel].param_count; i++)
@@ -153,14 +152,49 @@ static LLVMValueRef piece_start(task *t, const ir_region *region, LLVMValueRef p
     return LLVMBuildUDiv(b, scaled, argument(t, CG_ARG_PIECES), "");
 }
 
+/* Piece p of P takes its share of every call; calls with few tasks begin at different pieces. */
+static void emit_spread(task *t, const ir_region *region) {
+    cg_parts *p = t->p;
+    LLVMBuilderRef b = p->m.builder;
+    LLVMValueRef function = LLVMGetBasicBlockParent(LLVMGetInsertBlock(b));
+    LLVMValueRef pieces = argument(t, CG_ARG_PIECES);
+    argument(t, CG_ARG_STATE);
+    argument(t, CG_ARG_WORKSPACE);
+    argument(t, CG_ARG_IO);
+    argument(t, CG_ARG_SCALARS);
+    for (size_t i = 0; i < region->call_count; i++) {
+        const ir_call *call = &region->calls[i];
+        int64_t tasks = p->plan->kernels[call->kernel].tasks;
+        LLVMValueRef own = LLVMBuildAdd(b, t->task, cg_int(&p->m, (int64_t)i), "");
+        own = LLVMBuildURem(b, own, pieces, "");
+        LLVMValueRef next = LLVMBuildAdd(b, own, cg_int(&p->m, 1), "");
+        LLVMValueRef first = LLVMBuildUDiv(b, cg_offset(&p->m, NULL, own, tasks), pieces, "");
+        LLVMValueRef last = LLVMBuildUDiv(b, cg_offset(&p->m, NULL, next, tasks), pieces, "");
+        LLVMBasicBlockRef some = cg_block(p, function, "some"),
+                          done = cg_block(p, function, "done");
+        LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, first, last, ""), some, done);
+        LLVMPositionBuilderAtEnd(b, some);
+        emit_call(t, call, tasks, first, last);
+        LLVMBuildBr(b, done);
+        LLVMPositionBuilderAtEnd(b, done);
+    }
+}
+
 static LLVMValueRef emit_task(cg_parts *p, const ir_region *region, const char *name) {
     LLVMBuilderRef b = p->m.builder;
     LLVMValueRef f = cg_function(&p->m, name, p->task_type, false);
     LLVMPositionBuilderAtEnd(b, cg_block(p, f, ""));
-    task t = {.p = p, .arguments = LLVMGetParam(f, 0), .task = LLVMGetParam(f, 1),
+    task t = {.p = p,
+              .arguments = LLVMGetParam(f, 0),
+              .task = LLVMGetParam(f, 1),
               .worker = LLVMGetParam(f, 2)};
     LLVMValueRef first = t.task, one = cg_int(&p->m, 1);
     LLVMValueRef last = LLVMBuildNSWAdd(b, t.task, one, "");
+    if (region->spread) {
+        emit_spread(&t, region);
+        LLVMBuildRetVoid(b);
+        return f;
+    }
     if (in_runs(p->plan, region)) {
         last = piece_start(&t, region, last);
         first = piece_start(&t, region, first);
@@ -236,7 +270,8 @@ static LLVMValueRef threads_field(const cg_parts *p, LLVMValueRef threads, size_
     return LLVMBuildLoad2(p->m.builder, type, byte_plus(p, threads, (int64_t)offset), "");
 }
 
-/* How many workers may run: 1 without threads, else the caller's count as far as the plan has room. */
+/* How many workers may run: 1 without threads, else the caller's count as far as the plan has room.
+ */
 static LLVMValueRef emit_workers(cg_parts *p, LLVMValueRef threads) {
     LLVMBuilderRef b = p->m.builder;
     LLVMBasicBlockRef entry = LLVMGetInsertBlock(b);
@@ -261,15 +296,14 @@ static void emit_parallel(cg_parts *p, LLVMValueRef threads, LLVMValueRef pieces
     LLVMTypeRef type = LLVMFunctionType(p->m.nothing, types, 5, false);
     LLVMValueRef parallel_for =
         threads_field(p, threads, offsetof(cnx_threads, parallel_for), p->m.pointer);
-    LLVMValueRef context =
-        threads_field(p, threads, offsetof(cnx_threads, context), p->m.pointer);
+    LLVMValueRef context = threads_field(p, threads, offsetof(cnx_threads, context), p->m.pointer);
     LLVMValueRef args[5] = {context, pieces, workers, function, arguments};
     LLVMBuildCall2(p->m.builder, type, parallel_for, args, 5, "");
 }
 
 /* One region: into how many pieces, and who runs them. */
-static void emit_region(cg_parts *p, LLVMValueRef row, LLVMValueRef workers,
-                        LLVMValueRef arguments, LLVMValueRef threads) {
+static void emit_region(cg_parts *p, LLVMValueRef row, LLVMValueRef workers, LLVMValueRef arguments,
+                        LLVMValueRef threads) {
     LLVMBuilderRef b = p->m.builder;
     LLVMValueRef one = cg_int(&p->m, 1), zero = cg_int(&p->m, 0);
     LLVMValueRef function = row_field(p, row, ROW_TASK), tasks = row_field(p, row, ROW_TASKS);
@@ -316,8 +350,7 @@ void cg_emit_regions(cg_parts *p) {
     LLVMTypeRef pointer = p->m.pointer, i64 = p->m.i64;
     LLVMTypeRef fields[CG_ARG_COUNT] = {pointer, pointer, pointer, pointer, pointer, i64};
     p->arguments = LLVMStructTypeInContext(p->m.context, fields, CG_ARG_COUNT, false);
-    p->task_type =
-        LLVMFunctionType(p->m.nothing, (LLVMTypeRef[]){pointer, i64, i64}, 3, false);
+    p->task_type = LLVMFunctionType(p->m.nothing, (LLVMTypeRef[]){pointer, i64, i64}, 3, false);
     p->run_type =
         LLVMFunctionType(p->m.nothing, (LLVMTypeRef[]){i64, i64, pointer, pointer}, 4, false);
     p->kernels = ir_arena_alloc(p->scratch, (plan->kernel_count + 1) * sizeof *p->kernels);

@@ -7,7 +7,8 @@
  *   - A region has `tasks` independent tasks spread over the workers, with a barrier after it. Task t
  *     runs its calls in order, each on its kernel tasks [t q, (t+1) q), q = kernel.tasks / tasks. A
  *     region over samples with many calls is depth-first execution; a region with one call splits
- *     inside the kernel.
+ *     inside the kernel. A region that spreads has calls that do not need each other: its tasks are
+ *     all tasks of all calls, in any order.
  *   - Buffers have offsets in the state or in one arena (the workspace). A private buffer belongs to
  *     the worker: it is one task's slice, reused from task to task.
  *
@@ -197,6 +198,7 @@ typedef struct ir_call {
 
 typedef struct ir_region {
     int64_t tasks;
+    bool spread;              /* calls are independent; tasks is the sum of theirs */
     ir_call *calls;
     size_t call_count, call_capacity;
 } ir_region;

@@ -16,29 +16,34 @@ typedef struct tile {
 } tile;
 
 typedef struct binding {
-    char *start;        /* of the buffer, or of a private buffer's slice */
-    int64_t shift;      /* byte of parameter element 0, relative to start; may be negative */
-    int64_t bytes;      /* of the buffer */
+    char *start;   /* of the buffer, or of a private buffer's slice */
+    int64_t shift; /* byte of parameter element 0, relative to start; may be negative */
+    int64_t bytes; /* of the buffer */
 } binding;
 
-typedef struct scalars { float lr; int64_t step; int64_t seed; } scalars; /* struct cnx_scalars */
+typedef struct scalars {
+    float lr;
+    int64_t step;
+    int64_t seed;
+} scalars; /* struct cnx_scalars */
 
 typedef struct interpreter {
     const ir_plan *plan;
     const ir_plan_run *run;
     scalars scalars;
     const ir_kernel *k;
-    tile *tiles;        /* per statement */
-    binding *bindings;  /* per parameter */
-    int64_t *value;     /* per loop: where the current step starts */
-    int64_t *size;      /* per loop: how long it is */
+    tile *tiles;       /* per statement */
+    binding *bindings; /* per parameter */
+    int64_t *value;    /* per loop: where the current step starts */
+    int64_t *size;     /* per loop: how long it is */
 } interpreter;
 
 static void run_body(interpreter *in, int32_t first, int32_t end);
 
 static int64_t eval_affine(const interpreter *in, const ir_affine *at) {
     int64_t sum = at->base;
-    for (int i = 0; i < at->count; i++) sum += at->term[i].factor * in->value[at->term[i].loop];
+    for (int i = 0; i < at->count; i++)
+        sum += at->term[i].factor * in->value[at->term[i].loop];
     return sum;
 }
 
@@ -65,7 +70,11 @@ static char *element(const interpreter *in, int32_t param, int64_t index) {
 static double read_element(const interpreter *in, int32_t param, int64_t index) {
     const char *p = element(in, param, index);
     switch (in->k->params[param].dtype) {
-    case IR_F32: { float v; memcpy(&v, p, sizeof v); return v; }
+    case IR_F32: {
+        float v;
+        memcpy(&v, p, sizeof v);
+        return v;
+    }
     case IR_BF16: {
         uint16_t half;
         memcpy(&half, p, sizeof half);
@@ -74,8 +83,16 @@ static double read_element(const interpreter *in, int32_t param, int64_t index) 
         memcpy(&v, &bits, sizeof v);
         return v;
     }
-    case IR_I64: { int64_t v; memcpy(&v, p, sizeof v); return (double)v; }
-    case IR_I32: { int32_t v; memcpy(&v, p, sizeof v); return v; }
+    case IR_I64: {
+        int64_t v;
+        memcpy(&v, p, sizeof v);
+        return (double)v;
+    }
+    case IR_I32: {
+        int32_t v;
+        memcpy(&v, p, sizeof v);
+        return v;
+    }
     case IR_DTYPE_COUNT: break;
     }
     IR_BUG("load of type %d", (int)in->k->params[param].dtype);
@@ -116,7 +133,8 @@ static int64_t table_term(const interpreter *in, const ir_access *access) {
     if (access->table < 0) return 0;
     int64_t index = eval_affine(in, &access->table_at);
     int64_t v = (int64_t)read_element(in, access->table, index);
-    return v / access->table_wrap * access->table_line + v % access->table_wrap * access->table_scale;
+    return v / access->table_wrap * access->table_line +
+           v % access->table_wrap * access->table_scale;
 }
 
 static int64_t start_of(const interpreter *in, const ir_access *access) {
@@ -175,14 +193,18 @@ static void run_uniform(interpreter *in, const ir_stmt *s, tile *t) {
 
 /* --- elementwise --- */
 
-static double gelu(double a) { return 0.5 * a * (1 + erf(a * M_SQRT1_2)); }
+static double gelu(double a) {
+    return 0.5 * a * (1 + erf(a * M_SQRT1_2));
+}
 static double gelu_slope(double a) {
     return 0.5 * (1 + erf(a * M_SQRT1_2)) + a * exp(-0.5 * a * a) * 0.39894228040143267794;
 }
 static double tanh_inner(double a) {
     return 0.79788456080286535588 * (a + 0.044715 * a * a * a);
 }
-static double gelu_tanh(double a) { return 0.5 * a * (1 + tanh(tanh_inner(a))); }
+static double gelu_tanh(double a) {
+    return 0.5 * a * (1 + tanh(tanh_inner(a)));
+}
 static double gelu_tanh_slope(double a) {
     double t = tanh(tanh_inner(a));
     double inner = 0.79788456080286535588 * (1 + 3 * 0.044715 * a * a);
@@ -195,7 +217,7 @@ static double map_element(ir_tile_op op, double a, double b, double c) {
     case IR_TILE_sub: return a - b;
     case IR_TILE_mul: return a * b;
     case IR_TILE_div: return a / b;
-    case IR_TILE_fma: return a * b + c; /* exact in double, up to the sum's rounding */
+    case IR_TILE_fma: return a * b + c;     /* exact in double, up to the sum's rounding */
     case IR_TILE_max: return a < b ? b : a; /* a where unordered */
     case IR_TILE_min: return b < a ? b : a;
     case IR_TILE_sqrt: return sqrt(a);
@@ -236,8 +258,10 @@ static void run_fold(interpreter *in, const ir_stmt *s, tile *t) {
         double total = 0;
         for (int64_t f = 0; f < folded; f++) {
             double v = over_rows ? x->data[f * x->cols + i] : x->data[i * x->cols + f];
-            if (sum) total += v;
-            else total = f == 0 ? v : map_element(IR_TILE_max, total, v, 0);
+            if (sum)
+                total += v;
+            else
+                total = f == 0 ? v : map_element(IR_TILE_max, total, v, 0);
         }
         t->data[i] = (float)total;
     }
@@ -295,12 +319,11 @@ static void run_window(interpreter *in, const ir_stmt *s, tile *t) {
     for (int64_t i = 0; i < t->rows; i++)
         for (int64_t j = 0; j < t->cols; j++) {
             int64_t a = image + j * w->image.col_stride, b = other + j * second->col_stride;
-            double sum = s->operand[0] == IR_NO_STMT
-                             ? 0
-                             : at_broadcast(&in->tiles[s->operand[0]], i, j);
+            double sum =
+                s->operand[0] == IR_NO_STMT ? 0 : at_broadcast(&in->tiles[s->operand[0]], i, j);
             if (present)
-                sum += gradient ? window_dw_sum(in, w, a, b, y, i)
-                                : window_sum(in, w, a, b, y, x + i);
+                sum +=
+                    gradient ? window_dw_sum(in, w, a, b, y, i) : window_sum(in, w, a, b, y, x + i);
             t->data[i * t->cols + j] = (float)sum;
         }
 }
@@ -312,9 +335,8 @@ static void run_matmul(interpreter *in, int32_t id, tile *t) {
     const ir_loop *loop = &in->k->loops[s->loop];
     for (int64_t i = 0; i < t->rows; i++)
         for (int64_t j = 0; j < t->cols; j++)
-            t->data[i * t->cols + j] = s->operand[0] == IR_NO_STMT
-                                           ? 0
-                                           : at_broadcast(&in->tiles[s->operand[0]], i, j);
+            t->data[i * t->cols + j] =
+                s->operand[0] == IR_NO_STMT ? 0 : at_broadcast(&in->tiles[s->operand[0]], i, j);
     const tile *a = &in->tiles[s->operand[1]], *b = &in->tiles[s->operand[2]];
     in->size[s->loop] = 1;
     for (int64_t k = 0; k < loop->extent; k++) {
@@ -324,12 +346,14 @@ static void run_matmul(interpreter *in, int32_t id, tile *t) {
             for (int64_t j = 0; j < t->cols; j++)
                 t->data[i * t->cols + j] += at_broadcast(a, i, 0) * at_broadcast(b, 0, j);
     }
-    for (int64_t i = 0; i < t->rows * t->cols; i++) t->data[i] = (float)t->data[i];
+    for (int64_t i = 0; i < t->rows * t->cols; i++)
+        t->data[i] = (float)t->data[i];
 }
 
 static void spread(const tile *from, int64_t rows, int64_t cols, double *to) {
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++) to[i * cols + j] = at_broadcast(from, i, j);
+        for (int64_t j = 0; j < cols; j++)
+            to[i * cols + j] = at_broadcast(from, i, j);
 }
 
 static void start_carries(interpreter *in, const ir_stmt *loop, int32_t first) {
@@ -348,8 +372,7 @@ static void advance_carries(interpreter *in, const ir_stmt *loop, int32_t first)
     for (int32_t i = first; i < loop->end; i = in->k->stmts[i].end) {
         const ir_stmt *s = &in->k->stmts[i];
         tile *t = &in->tiles[i];
-        if (s->op == IR_TILE_carry)
-            spread(&in->tiles[s->operand[1]], t->rows, t->cols, t->next);
+        if (s->op == IR_TILE_carry) spread(&in->tiles[s->operand[1]], t->rows, t->cols, t->next);
     }
     for (int32_t i = first; i < loop->end; i = in->k->stmts[i].end) {
         tile *t = &in->tiles[i];
@@ -376,11 +399,16 @@ static void run_loop(interpreter *in, int32_t id) {
 }
 
 static void run_value(interpreter *in, const ir_stmt *s, tile *t) {
-    if (s->op == IR_TILE_constant) t->data[0] = (float)s->value;
-    else if (s->op == IR_TILE_load) run_load(in, s, t);
-    else if (s->op == IR_TILE_iota) run_iota(in, s, t);
-    else if (s->op == IR_TILE_uniform) run_uniform(in, s, t);
-    else IR_BUG("%s is no value", ir_tile_get(s->op)->name);
+    if (s->op == IR_TILE_constant)
+        t->data[0] = (float)s->value;
+    else if (s->op == IR_TILE_load)
+        run_load(in, s, t);
+    else if (s->op == IR_TILE_iota)
+        run_iota(in, s, t);
+    else if (s->op == IR_TILE_uniform)
+        run_uniform(in, s, t);
+    else
+        IR_BUG("%s is no value", ir_tile_get(s->op)->name);
 }
 
 static void run_stmt(interpreter *in, int32_t id) {
@@ -399,14 +427,17 @@ static void run_stmt(interpreter *in, int32_t id) {
     case IR_TILE_REGION: run_matmul(in, id, t); return;
     case IR_TILE_EFFECT: run_store(in, s, t); return;
     case IR_TILE_FOLD:
-        if (s->window) run_window(in, s, t);
-        else run_fold(in, s, t);
+        if (s->window)
+            run_window(in, s, t);
+        else
+            run_fold(in, s, t);
         return;
     }
 }
 
 static void run_body(interpreter *in, int32_t first, int32_t end) {
-    for (int32_t i = first; i < end; i = in->k->stmts[i].end) run_stmt(in, i);
+    for (int32_t i = first; i < end; i = in->k->stmts[i].end)
+        run_stmt(in, i);
 }
 
 /* --- kernels, calls, regions --- */
@@ -439,8 +470,7 @@ static char *buffer_start(interpreter *in, const ir_buffer *b) {
     case IR_BUFFER_WEIGHTS: return (char *)(uintptr_t)in->run->weights + b->offset;
     case IR_BUFFER_STATE: return (char *)in->run->state + b->offset;
     case IR_BUFFER_ARENA: return (char *)in->run->workspace + b->offset;
-    case IR_BUFFER_PRIVATE:
-        return (char *)in->run->workspace + in->plan->arena_bytes + b->offset;
+    case IR_BUFFER_PRIVATE: return (char *)in->run->workspace + in->plan->arena_bytes + b->offset;
     case IR_BUFFER_SCALARS: return (char *)&in->scalars;
     }
     IR_BUG("buffer class %d", (int)b->class);
@@ -478,7 +508,12 @@ static void run_region(interpreter *in, const ir_region *region) {
         calls[c] = *in;
         open_kernel(&calls[c], &in->plan->kernels[region->calls[c].kernel], arena);
     }
-    for (int64_t task = 0; task < region->tasks; task++)
+    for (size_t c = 0; region->spread && c < region->call_count; c++) {
+        bind(&calls[c], &region->calls[c], 0);
+        for (int64_t t = 0; t < calls[c].k->tasks; t++)
+            run_body(&calls[c], enter_task(&calls[c], t), (int32_t)calls[c].k->stmt_count);
+    }
+    for (int64_t task = 0; !region->spread && task < region->tasks; task++)
         for (size_t c = 0; c < region->call_count; c++) {
             interpreter *one = &calls[c];
             int64_t share = one->k->tasks / region->tasks;
@@ -490,17 +525,18 @@ static void run_region(interpreter *in, const ir_region *region) {
 }
 
 static interpreter begin(const ir_plan *plan, const ir_plan_run *run) {
-    return (interpreter){.plan = plan,
-                         .run = run,
-                         .scalars = {run->lr, (int64_t)run->step, (int64_t)run->seed}};
+    return (interpreter){
+        .plan = plan, .run = run, .scalars = {run->lr, (int64_t)run->step, (int64_t)run->seed}};
 }
 
 void ir_plan_interpret_init(const ir_plan *plan, const ir_plan_run *run) {
     interpreter in = begin(plan, run);
-    for (size_t r = 0; r < plan->init_count; r++) run_region(&in, &plan->init[r]);
+    for (size_t r = 0; r < plan->init_count; r++)
+        run_region(&in, &plan->init[r]);
 }
 
 void ir_plan_interpret_main(const ir_plan *plan, const ir_plan_run *run) {
     interpreter in = begin(plan, run);
-    for (size_t r = 0; r < plan->main_count; r++) run_region(&in, &plan->main[r]);
+    for (size_t r = 0; r < plan->main_count; r++)
+        run_region(&in, &plan->main[r]);
 }

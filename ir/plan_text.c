@@ -13,8 +13,10 @@ static void put_loop(ir_text *out, const ir_kernel *k, int32_t loop) {
     for (size_t i = 0; i < k->loop_count; i++)
         if ((int32_t)i != loop && k->loops[i].name && strcmp(k->loops[i].name, name) == 0)
             unique = false;
-    if (unique) ir_text_printf(out, "%s", name);
-    else ir_text_printf(out, "%s%d", name, loop);
+    if (unique)
+        ir_text_printf(out, "%s", name);
+    else
+        ir_text_printf(out, "%s%d", name, loop);
 }
 
 static void put_affine(ir_text *out, const ir_kernel *k, const ir_affine *at) {
@@ -22,21 +24,26 @@ static void put_affine(ir_text *out, const ir_kernel *k, const ir_affine *at) {
     for (int i = 0; i < at->count; i++) {
         int64_t factor = at->term[i].factor;
         if (factor == 0) continue;
-        if (!first) ir_text_printf(out, factor < 0 ? " - " : " + ");
-        else if (factor < 0) ir_text_printf(out, "-");
+        if (!first)
+            ir_text_printf(out, factor < 0 ? " - " : " + ");
+        else if (factor < 0)
+            ir_text_printf(out, "-");
         int64_t size = factor < 0 ? -factor : factor;
         if (size != 1) ir_text_printf(out, "%lld ", (long long)size);
         put_loop(out, k, at->term[i].loop);
         first = false;
     }
-    if (first) ir_text_printf(out, "%lld", (long long)at->base);
+    if (first)
+        ir_text_printf(out, "%lld", (long long)at->base);
     else if (at->base)
         ir_text_printf(out, " %c %lld", at->base < 0 ? '-' : '+', llabs((long long)at->base));
 }
 
 static void put_extent(ir_text *out, const ir_kernel *k, ir_extent extent) {
-    if (extent.loop < 0) ir_text_printf(out, "%lld", (long long)extent.fixed);
-    else put_loop(out, k, extent.loop);
+    if (extent.loop < 0)
+        ir_text_printf(out, "%lld", (long long)extent.fixed);
+    else
+        put_loop(out, k, extent.loop);
 }
 
 static void put_shape(ir_text *out, const ir_kernel *k, const ir_stmt *s) {
@@ -47,7 +54,9 @@ static void put_shape(ir_text *out, const ir_kernel *k, const ir_stmt *s) {
     ir_text_printf(out, ")");
 }
 
-static bool is_one(ir_extent extent) { return extent.loop < 0 && extent.fixed == 1; }
+static bool is_one(ir_extent extent) {
+    return extent.loop < 0 && extent.fixed == 1;
+}
 
 /* The shortest decimal that reads back as the same double. */
 static void put_number(ir_text *out, double value) {
@@ -60,9 +69,12 @@ static void put_number(ir_text *out, double value) {
 }
 
 static void put_value(ir_text *out, const ir_kernel *k, int32_t stmt) {
-    if (stmt == IR_NO_STMT) ir_text_printf(out, "0");
-    else if (k->stmts[stmt].op == IR_TILE_constant) put_number(out, k->stmts[stmt].value);
-    else ir_text_printf(out, "%%%d", stmt);
+    if (stmt == IR_NO_STMT)
+        ir_text_printf(out, "0");
+    else if (k->stmts[stmt].op == IR_TILE_constant)
+        put_number(out, k->stmts[stmt].value);
+    else
+        ir_text_printf(out, "%%%d", stmt);
 }
 
 static void put_guards(ir_text *out, const ir_kernel *k, const ir_access *access) {
@@ -80,9 +92,8 @@ static void put_place(ir_text *out, const ir_kernel *k, const ir_access *access)
     if (access->table >= 0) {
         ir_text_printf(out, " + %s[", k->params[access->table].name);
         put_affine(out, k, &access->table_at);
-        ir_text_printf(out, "] of lines %lld places %lld wrap %lld",
-                       (long long)access->table_line, (long long)access->table_scale,
-                       (long long)access->table_wrap);
+        ir_text_printf(out, "] of lines %lld places %lld wrap %lld", (long long)access->table_line,
+                       (long long)access->table_scale, (long long)access->table_wrap);
     }
     ir_text_printf(out, "]");
 }
@@ -96,7 +107,10 @@ static void put_access(ir_text *out, const ir_kernel *k, const ir_stmt *s) {
 
 static void put_window(ir_text *out, const ir_kernel *k, const ir_stmt *s) {
     const ir_window *w = s->window;
-    ir_text_printf(out, " %dx%d%s on %lldx%lld", w->kernel_h, w->kernel_w, w->flip ? " flip" : w->haloed ? " haloed" : "",
+    ir_text_printf(out, " %dx%d%s on %lldx%lld", w->kernel_h, w->kernel_w,
+                   w->flip     ? " flip"
+                   : w->haloed ? " haloed"
+                               : "",
                    (long long)w->height, (long long)w->width);
     ir_text_printf(out, w->loop_x < 0 ? " line " : " at (");
     put_loop(out, k, w->loop_y);
@@ -219,7 +233,8 @@ void ir_kernel_print(const ir_kernel *k, ir_text *out) {
     int depth = 0;
     int32_t ends[64];
     for (size_t i = 0; i < k->stmt_count; i++) {
-        while (depth && ends[depth - 1] <= (int32_t)i) depth--;
+        while (depth && ends[depth - 1] <= (int32_t)i)
+            depth--;
         const ir_stmt *s = &k->stmts[i];
         if (s->op == IR_TILE_constant) continue;
         ir_text_printf(out, "%*s", 2 + 2 * depth, "");
@@ -268,7 +283,8 @@ static void put_regions(ir_text *out, const ir_plan *plan, const char *title,
                         const ir_region *regions, size_t count) {
     ir_text_printf(out, "\n%s\n", title);
     for (size_t r = 0; r < count; r++) {
-        ir_text_printf(out, "  region %zu tasks %lld\n", r, (long long)regions[r].tasks);
+        ir_text_printf(out, "  region %zu tasks %lld%s\n", r, (long long)regions[r].tasks,
+                       regions[r].spread ? " spread" : "");
         for (size_t c = 0; c < regions[r].call_count; c++) {
             const ir_call *call = &regions[r].calls[c];
             const ir_kernel *k = &plan->kernels[call->kernel];
@@ -276,8 +292,7 @@ static void put_regions(ir_text *out, const ir_plan *plan, const char *title,
             for (size_t a = 0; a < k->param_count; a++) {
                 const ir_argument *argument = &call->arguments[a];
                 ir_text_printf(out, "%s#%d", a ? ", " : "", argument->buffer);
-                if (argument->offset)
-                    ir_text_printf(out, "+%lld", (long long)argument->offset);
+                if (argument->offset) ir_text_printf(out, "+%lld", (long long)argument->offset);
             }
             ir_text_printf(out, ")\n");
         }
@@ -315,7 +330,8 @@ void ir_plan_print(const ir_plan *plan, ir_text *out) {
         ir_text_printf(out, " at %lld\n", (long long)w->offset);
     }
     if (plan->buffer_count) ir_text_printf(out, "\n");
-    for (size_t i = 0; i < plan->buffer_count; i++) put_buffer(out, plan, i);
+    for (size_t i = 0; i < plan->buffer_count; i++)
+        put_buffer(out, plan, i);
     for (size_t i = 0; i < plan->kernel_count; i++) {
         ir_text_printf(out, "\n");
         ir_kernel_print(&plan->kernels[i], out);

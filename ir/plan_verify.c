@@ -74,8 +74,10 @@ static bool broadcasts(const ir_kernel *k, ir_extent from, ir_extent to) {
 }
 
 static void check_extent(checker *c, ir_extent extent, int32_t stmt) {
-    if (extent.loop < 0) CHECK(c, extent.fixed >= 1, "extent %lld", (long long)extent.fixed);
-    else CHECK(c, loop_open(c, extent.loop, stmt), "extent of loop %d, not open", extent.loop);
+    if (extent.loop < 0)
+        CHECK(c, extent.fixed >= 1, "extent %lld", (long long)extent.fixed);
+    else
+        CHECK(c, loop_open(c, extent.loop, stmt), "extent of loop %d, not open", extent.loop);
 }
 
 static void check_affine(checker *c, const ir_affine *at) {
@@ -98,7 +100,8 @@ static void check_access(checker *c, const ir_access *access, bool write) {
     check_affine(c, &access->at);
     CHECK(c, access->guard_count >= 0 && access->guard_count <= IR_MAX_GUARDS, "%d guards",
           access->guard_count);
-    for (int i = 0; i < access->guard_count; i++) check_affine(c, &access->guard[i].value);
+    for (int i = 0; i < access->guard_count; i++)
+        check_affine(c, &access->guard[i].value);
     if (access->table < 0) return;
     CHECK(c, access->table < (int32_t)k->param_count, "table parameter %d", access->table);
     CHECK(c, k->params[access->table].dtype == IR_I32, "table of %s",
@@ -205,8 +208,9 @@ static void check_map(checker *c, const ir_stmt *s) {
 static void check_fold(checker *c, const ir_stmt *s) {
     const ir_stmt *x = check_operand(c, s->operand[0]);
     bool over_rows = s->op == IR_TILE_sum_rows || s->op == IR_TILE_max_rows;
-    CHECK(c, same_extent(c->k, s->rows, over_rows ? IR_FIXED(1) : x->rows) &&
-                 same_extent(c->k, s->cols, over_rows ? x->cols : IR_FIXED(1)),
+    CHECK(c,
+          same_extent(c->k, s->rows, over_rows ? IR_FIXED(1) : x->rows) &&
+              same_extent(c->k, s->cols, over_rows ? x->cols : IR_FIXED(1)),
           "fold has the wrong tile");
 }
 
@@ -219,8 +223,9 @@ static void check_value(checker *c, const ir_stmt *s) {
     case IR_TILE_load: check_access(c, &s->access, false); return;
     case IR_TILE_iota: check_affine(c, &s->access.at); return;
     case IR_TILE_uniform:
-        CHECK(c, s->access.param >= 0 && s->access.param < (int32_t)c->k->param_count &&
-                     c->k->params[s->access.param].dtype == IR_I64,
+        CHECK(c,
+              s->access.param >= 0 && s->access.param < (int32_t)c->k->param_count &&
+                  c->k->params[s->access.param].dtype == IR_I64,
               "uniform without scalars");
         check_affine(c, &s->access.at);
         check_affine(c, &s->sample);
@@ -253,8 +258,10 @@ static void check_stmt(checker *c) {
         check_fits(c, check_operand(c, s->operand[0]), s);
         return;
     case IR_TILE_FOLD:
-        if (s->window) check_window(c, s);
-        else check_fold(c, s);
+        if (s->window)
+            check_window(c, s);
+        else
+            check_fold(c, s);
         return;
     }
 }
@@ -265,17 +272,20 @@ static void check_kernel(checker *c, const ir_kernel *k) {
     CHECK(c, k->stmt_count > 0, "empty kernel");
     c->parent = ir_arena_alloc(c->scratch, (k->stmt_count + 1) * sizeof *c->parent);
     c->owner = ir_arena_alloc(c->scratch, (k->loop_count + 1) * sizeof *c->owner);
-    for (size_t i = 0; i < k->loop_count; i++) c->owner[i] = -1;
+    for (size_t i = 0; i < k->loop_count; i++)
+        c->owner[i] = -1;
     int32_t open = -1;
     for (int32_t i = 0; i < (int32_t)k->stmt_count; i++) {
-        while (open >= 0 && k->stmts[open].end <= i) open = c->parent[open];
+        while (open >= 0 && k->stmts[open].end <= i)
+            open = c->parent[open];
         c->parent[i] = open;
         if (ir_tile_get(k->stmts[i].op)->kind != IR_TILE_REGION) continue;
         open = i;
         int32_t loop = k->stmts[i].loop;
         if (loop >= 0 && loop < (int32_t)k->loop_count) c->owner[loop] = i;
     }
-    for (c->at = 0; c->at < (int32_t)k->stmt_count; c->at++) check_stmt(c);
+    for (c->at = 0; c->at < (int32_t)k->stmt_count; c->at++)
+        check_stmt(c);
     c->at = -1;
     int64_t tasks = 1;
     for (size_t i = 0; i < k->loop_count; i++) {
@@ -344,9 +354,10 @@ static void check_buffers(checker *c) {
         case IR_BUFFER_OUTPUT:
             CHECK(c, b->index >= 0, "buffer #%zu has io index %d", i, b->index);
             for (size_t j = 0; j < i; j++)
-                CHECK(c, plan->buffers[j].index != b->index ||
-                             (plan->buffers[j].class != IR_BUFFER_INPUT &&
-                              plan->buffers[j].class != IR_BUFFER_OUTPUT),
+                CHECK(c,
+                      plan->buffers[j].index != b->index ||
+                          (plan->buffers[j].class != IR_BUFFER_INPUT &&
+                           plan->buffers[j].class != IR_BUFFER_OUTPUT),
                       "buffers #%zu and #%zu are both io %d", j, i, b->index);
             break;
         case IR_BUFFER_STATE: check_inside(c, i, plan->state_bytes); break;
@@ -354,29 +365,36 @@ static void check_buffers(checker *c) {
         case IR_BUFFER_ARENA:
             check_inside(c, i, plan->arena_bytes);
             if (b->last < b->first || b->first < 0) break;
-            for (size_t j = i + 1; j < plan->buffer_count; j++) check_apart(c, i, j);
+            for (size_t j = i + 1; j < plan->buffer_count; j++)
+                check_apart(c, i, j);
             break;
         case IR_BUFFER_WEIGHTS:
             CHECK(c, b->bytes <= plan->weights_elements * 4, "buffer #%zu exceeds the weights", i);
             break;
-        case IR_BUFFER_SCALARS: CHECK(c, b->bytes == 24, "scalars of %lld bytes",
-                                      (long long)b->bytes); break;
+        case IR_BUFFER_SCALARS:
+            CHECK(c, b->bytes == 24, "scalars of %lld bytes", (long long)b->bytes);
+            break;
         }
     }
     CHECK(c, plan->workers >= 1, "%lld workers", (long long)plan->workers);
     CHECK(c, plan->workspace_bytes == plan->arena_bytes + plan->workers * plan->private_bytes,
           "workspace of %lld bytes", (long long)plan->workspace_bytes);
-    CHECK(c, plan->state_bytes % 64 == 0 && plan->arena_bytes % 64 == 0 &&
-                 plan->private_bytes % 64 == 0,
+    CHECK(c,
+          plan->state_bytes % 64 == 0 && plan->arena_bytes % 64 == 0 &&
+              plan->private_bytes % 64 == 0,
           "memory is no multiple of 64");
 }
 
 /* --- calls --- */
 
-typedef struct span { int64_t low, high; } span; /* elements, both included */
+typedef struct span {
+    int64_t low, high;
+} span; /* elements, both included */
 
 /* A loop's steps that are run: all, or one of a task. */
-typedef struct step_range { int64_t first, last; } step_range;
+typedef struct step_range {
+    int64_t first, last;
+} step_range;
 
 typedef struct reach {
     const ir_affine *at;
@@ -386,8 +404,10 @@ typedef struct reach {
 } reach;
 
 static void widen(span *s, int64_t stride, int64_t count) {
-    if (stride < 0) s->low += stride * (count - 1);
-    else s->high += stride * (count - 1);
+    if (stride < 0)
+        s->low += stride * (count - 1);
+    else
+        s->high += stride * (count - 1);
 }
 
 /* What loop l adds to the element offset, over its steps. */
@@ -462,8 +482,8 @@ static void check_reach(call_check *cc, const ir_access *a, ir_extent rows, ir_e
 static void check_plane(call_check *cc, const ir_stmt *s, const ir_access *a, int64_t lines,
                         int64_t line_stride, int64_t pixels) {
     if (a->guard_count || a->table >= 0 || !due(cc, a->param)) return;
-    reach r = {&a->at, IR_FIXED(1), s->cols, 0, a->col_stride, s->window->loop_y,
-               s->window->loop_x};
+    reach r = {&a->at,        IR_FIXED(1),       s->cols,          0,
+               a->col_stride, s->window->loop_y, s->window->loop_x};
     span all = reach_of(cc->c->k, &r, cc->steps);
     widen(&all, line_stride, lines);
     widen(&all, a->row_stride, pixels);
@@ -484,13 +504,16 @@ static void check_accesses(call_check *cc) {
             check_plane(cc, s, &w->image, w->height, w->line_stride, w->width);
             if (s->op == IR_TILE_window)
                 check_plane(cc, s, &w->weight, w->kernel_h, w->tap_line, w->kernel_w);
-            else check_plane(cc, s, &w->other, w->height, w->other_line, w->width);
+            else
+                check_plane(cc, s, &w->other, w->height, w->other_line, w->width);
         }
     }
     cc->c->at = -1;
 }
 
-static int64_t trips(const ir_loop *l) { return (l->extent + l->step - 1) / l->step; }
+static int64_t trips(const ir_loop *l) {
+    return (l->extent + l->step - 1) / l->step;
+}
 
 /* Sets the steps of the parallel loops to those of one kernel task. */
 static void set_task(call_check *cc, int64_t task) {
@@ -533,14 +556,15 @@ static void check_call(call_check *cc, bool init) {
     CHECK(c, cc->call->kernel >= 0 && cc->call->kernel < (int32_t)c->plan->kernel_count,
           "call of kernel %d", cc->call->kernel);
     const ir_kernel *k = c->k = &c->plan->kernels[cc->call->kernel];
-    CHECK(c, k->tasks % cc->region->tasks == 0, "%lld tasks in a region of %lld",
-          (long long)k->tasks, (long long)cc->region->tasks);
+    CHECK(c, cc->region->spread || k->tasks % cc->region->tasks == 0,
+          "%lld tasks in a region of %lld", (long long)k->tasks, (long long)cc->region->tasks);
     bool privates = false;
     for (size_t a = 0; a < k->param_count; a++) {
         check_argument(c, &cc->call->arguments[a], &k->params[a], init);
         const ir_buffer *b = &c->plan->buffers[cc->call->arguments[a].buffer];
         privates = privates || b->class == IR_BUFFER_PRIVATE;
     }
+    CHECK(c, !privates || !cc->region->spread, "a private buffer in a region that spreads");
     cc->steps = ir_arena_alloc(c->scratch, (k->loop_count + 1) * sizeof *cc->steps);
     for (size_t l = 0; l < k->loop_count; l++)
         cc->steps[l] = (step_range){0, trips(&k->loops[l]) - 1};
@@ -559,10 +583,26 @@ static void check_call(call_check *cc, bool init) {
         }
 }
 
+/* Calls of a region that spreads: none writes what another reads or writes. */
+static void check_independent(checker *c, const ir_region *region, size_t index) {
+    int32_t *writer = ir_arena_alloc(c->scratch, (c->plan->buffer_count + 1) * sizeof *writer);
+    for (size_t i = 0; i < region->call_count; i++)
+        for (size_t a = 0; a < c->plan->kernels[region->calls[i].kernel].param_count; a++)
+            if (c->plan->kernels[region->calls[i].kernel].params[a].written)
+                writer[region->calls[i].arguments[a].buffer] = (int32_t)i + 1;
+    for (size_t i = 0; i < region->call_count; i++)
+        for (size_t a = 0; a < c->plan->kernels[region->calls[i].kernel].param_count; a++) {
+            int32_t b = region->calls[i].arguments[a].buffer;
+            CHECK(c, writer[b] == 0 || writer[b] == (int32_t)i + 1,
+                  "region %zu spreads, but its calls share buffer #%d", index, b);
+        }
+}
+
 static void check_regions(checker *c, const ir_region *regions, size_t count, bool init) {
     for (size_t r = 0; r < count; r++) {
         CHECK(c, regions[r].tasks >= 1, "region %zu has %lld tasks", r,
               (long long)regions[r].tasks);
+        if (regions[r].spread) check_independent(c, &regions[r], r);
         for (size_t i = 0; i < regions[r].call_count; i++) {
             call_check cc = {.c = c, .region = &regions[r], .call = &regions[r].calls[i]};
             check_call(&cc, init);
@@ -573,7 +613,8 @@ static void check_regions(checker *c, const ir_region *regions, size_t count, bo
 
 void ir_plan_verify(const ir_plan *plan) {
     checker c = {.plan = plan, .at = -1, .scratch = ir_arena_new()};
-    for (size_t i = 0; i < plan->kernel_count; i++) check_kernel(&c, &plan->kernels[i]);
+    for (size_t i = 0; i < plan->kernel_count; i++)
+        check_kernel(&c, &plan->kernels[i]);
     check_names(&c);
     check_buffers(&c);
     check_regions(&c, plan->init, plan->init_count, true);

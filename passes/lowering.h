@@ -202,8 +202,10 @@ typedef struct low_update_order {
     size_t count, capacity;
 } low_update_order;
 low_update_order low_order_updates(low_state *low);
-/* plan_schedule.c, plan_memory.c */
+/* plan_schedule.c, plan_merge.c, plan_memory.c */
 void low_schedule(low_state *low);
+/* Renumbers unit_region (per unit: its main region, or -1) along. */
+void low_merge_regions(low_state *low, int32_t *unit_region);
 void low_plan_memory(low_state *low);
 
 #endif

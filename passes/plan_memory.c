@@ -18,12 +18,14 @@ typedef struct life {
 
 typedef struct memory {
     low_state *low;
-    int32_t *into;         /* per buffer: buffer whose memory it takes over, or itself */
-    int64_t *first, *last; /* per buffer: positions of first and last call in main */
+    int32_t *into;           /* per buffer: buffer whose memory it takes over, or itself */
+    int64_t *first, *last;   /* per buffer: positions of first and last call in main */
     int32_t *last_region_of; /* per buffer: region of the last call */
 } memory;
 
-static int64_t align64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+static int64_t align64(int64_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
 
 static bool in_workspace(const ir_buffer *b) {
     return b->class == IR_BUFFER_ARENA || b->class == IR_BUFFER_PRIVATE;
@@ -46,14 +48,28 @@ static void find_positions(memory *m) {
 }
 
 static int32_t home(const memory *m, int32_t buffer) {
-    while (m->into[buffer] != buffer) buffer = m->into[buffer];
+    while (m->into[buffer] != buffer)
+        buffer = m->into[buffer];
     return buffer;
+}
+
+static size_t calls_with(const ir_plan *plan, const ir_region *region, int32_t buffer) {
+    size_t count = 0;
+    for (size_t c = 0; c < region->call_count; c++)
+        for (size_t a = 0; a < plan->kernels[region->calls[c].kernel].param_count; a++)
+            if (region->calls[c].arguments[a].buffer == buffer) {
+                count++;
+                break;
+            }
+    return count;
 }
 
 /* Whether every reader of `in` inside the unit's region works on its own slice. */
 static bool slices_only(const memory *m, int32_t in, int32_t region) {
     const low_state *low = m->low;
-    if (low->plan->main[region].call_count == 1) return true;
+    const ir_region *r = &low->plan->main[region];
+    if (r->call_count == 1) return true;
+    if (r->spread) return calls_with(low->plan, r, in) == 1;
     for (size_t u = 0; u < low->unit_count; u++)
         for (size_t a = 0; a < low->units[u].argument_count; a++)
             if (low->units[u].arguments[a].buffer == in &&
@@ -84,8 +100,7 @@ static void take_over(memory *m) {
             if (!unit->arguments[o].written) continue;
             for (size_t i = 0; i < unit->argument_count; i++) {
                 const low_argument *in = &unit->arguments[i];
-                if (given[in->buffer] || !may_take_over(m, unit, &unit->arguments[o], in))
-                    continue;
+                if (given[in->buffer] || !may_take_over(m, unit, &unit->arguments[o], in)) continue;
                 m->into[unit->arguments[o].buffer] = in->buffer;
                 given[in->buffer] = 1;
                 break;
@@ -138,7 +153,8 @@ static size_t collect(const memory *m, ir_buffer_class class, life *lives) {
         const ir_buffer *b = &plan->buffers[i];
         if (b->class != class || b->first < 0 || m->into[i] != (int32_t)i) continue;
         bool private = class == IR_BUFFER_PRIVATE;
-        lives[count] = (life){.buffer = (int32_t)i, .bytes = b->bytes,
+        lives[count] = (life){.buffer = (int32_t)i,
+                              .bytes = b->bytes,
                               .region = private ? b->first : 0,
                               .first = private ? m->first[i] : b->first,
                               .last = private ? m->last[i] : b->last};
@@ -159,17 +175,56 @@ static int64_t place_class(memory *m, ir_buffer_class class) {
     life *lives = ir_arena_alloc(m->low->scratch, (plan->buffer_count + 1) * sizeof *lives);
     size_t count = collect(m, class, lives);
     int64_t end = assign(m->low->scratch, lives, count);
-    for (size_t i = 0; i < count; i++) plan->buffers[lives[i].buffer].offset = lives[i].offset;
+    for (size_t i = 0; i < count; i++)
+        plan->buffers[lives[i].buffer].offset = lives[i].offset;
     for (size_t i = 0; i < plan->buffer_count; i++)
         if (plan->buffers[i].class == class && m->into[i] != (int32_t)i)
             plan->buffers[i].offset = plan->buffers[home(m, (int32_t)i)].offset;
     return end;
 }
 
+/* Lives of the state of an inference plan, in regions of init: what only init reads lends its
+ * memory to what comes later. The rest keeps its own, which is zero where nothing is written. */
+static size_t collect_state(const memory *m, life *lives) {
+    const ir_plan *plan = m->low->plan;
+    int32_t *slot = ir_arena_alloc(m->low->scratch, (plan->buffer_count + 1) * sizeof *slot);
+    size_t count = 0;
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        if (plan->buffers[i].class != IR_BUFFER_STATE) continue;
+        slot[i] = (int32_t)count;
+        lives[count++] = (life){.buffer = (int32_t)i,
+                                .bytes = plan->buffers[i].bytes,
+                                .first = m->first[i] < 0 ? -1 : 0,
+                                .last = INT64_MAX};
+    }
+    for (size_t r = 0; r < plan->init_count; r++)
+        for (size_t c = 0; c < plan->init[r].call_count; c++) {
+            const ir_call *call = &plan->init[r].calls[c];
+            for (size_t a = 0; a < plan->kernels[call->kernel].param_count; a++) {
+                int32_t b = call->arguments[a].buffer;
+                if (plan->buffers[b].class != IR_BUFFER_STATE || m->first[b] >= 0) continue;
+                life *l = &lives[slot[b]];
+                if (l->first < 0) l->first = (int64_t)r;
+                l->last = (int64_t)r;
+            }
+        }
+    return count;
+}
+
+static void place_inference_state(const memory *m) {
+    ir_plan *plan = m->low->plan; /* m->first: in main */
+    life *lives = ir_arena_alloc(m->low->scratch, (plan->buffer_count + 1) * sizeof *lives);
+    size_t count = collect_state(m, lives);
+    int64_t end = assign(m->low->scratch, lives, count);
+    for (size_t i = 0; i < count; i++)
+        plan->buffers[lives[i].buffer].offset = lives[i].offset;
+    plan->state_bytes = end ? end : 64;
+}
+
 /* Parameters of a training plan lie at their offsets in the weights, at the start of the state. */
 static void place_state(low_state *low) {
     ir_plan *plan = low->plan;
-    int64_t at = low->graph->kind == IR_KIND_INFER ? 0 : align64(plan->weights_elements * 4);
+    int64_t at = align64(plan->weights_elements * 4);
     for (size_t i = 0; i < plan->buffer_count; i++) {
         ir_buffer *b = &plan->buffers[i];
         if (b->class != IR_BUFFER_STATE) continue;
@@ -203,7 +258,10 @@ void low_plan_memory(low_state *low) {
     if (low_enabled(low, "in_place")) take_over(&m);
     plan->arena_bytes = place_class(&m, IR_BUFFER_ARENA);
     plan->private_bytes = place_class(&m, IR_BUFFER_PRIVATE);
-    place_state(low);
+    if (low->graph->kind == IR_KIND_INFER)
+        place_inference_state(&m);
+    else
+        place_state(low);
     if (plan->arena_bytes + plan->private_bytes == 0) plan->arena_bytes = 64; /* never empty */
     plan->workspace_bytes = plan->arena_bytes + plan->workers * plan->private_bytes;
 }

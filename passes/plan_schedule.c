@@ -40,12 +40,17 @@ static void add_call(low_state *low, ir_region *region, const low_unit *unit) {
         call->arguments[i] = (ir_argument){unit->arguments[i].buffer, unit->arguments[i].offset};
 }
 
-static void touch_buffers(schedule *s, const low_unit *unit, int32_t region) {
-    for (size_t i = 0; i < unit->argument_count; i++) {
-        ir_buffer *b = &s->low->plan->buffers[unit->arguments[i].buffer];
-        if (b->first < 0) b->first = region;
-        if (b->last < region) b->last = region;
-    }
+/* First and last region of every buffer. */
+static void find_lives(ir_plan *plan) {
+    for (size_t r = 0; r < plan->main_count; r++)
+        for (size_t c = 0; c < plan->main[r].call_count; c++) {
+            const ir_call *call = &plan->main[r].calls[c];
+            for (size_t i = 0; i < plan->kernels[call->kernel].param_count; i++) {
+                ir_buffer *b = &plan->buffers[call->arguments[i].buffer];
+                if (b->first < 0) b->first = (int32_t)r;
+                b->last = (int32_t)r;
+            }
+        }
 }
 
 static void place(schedule *s, low_unit *unit, bool init, bool join) {
@@ -66,7 +71,6 @@ static void place(schedule *s, low_unit *unit, bool init, bool join) {
     int32_t region = (int32_t)plan->main_count - 1;
     s->unit_region[unit - low->units] = region;
     add_call(low, &plan->main[region], unit);
-    touch_buffers(s, unit, region);
 }
 
 static bool ready(const schedule *s, const low_unit *unit) {
@@ -119,8 +123,8 @@ static void find_private(schedule *s) {
         int32_t region = s->unit_region[u];
         for (size_t i = 0; i < unit->argument_count; i++) {
             const low_argument *a = &unit->arguments[i];
-            bool whole =
-                region >= 0 && plan->main[region].tasks == low->batch && unit->sample_local;
+            bool whole = region >= 0 && !plan->main[region].spread &&
+                         plan->main[region].tasks == low->batch && unit->sample_local;
             if (!a->sliced || !whole) shared[a->buffer] = 1;
         }
     }
@@ -168,5 +172,7 @@ void low_schedule(low_state *low) {
     for (size_t u = 0; u < low->unit_count; u++)
         if (!low->units[u].done)
             IR_BUG("unit %zu (%s) was never ready", u, low->units[u].kernel.name);
+    if (low_enabled(low, "merge_regions")) low_merge_regions(low, s.unit_region);
+    find_lives(low->plan);
     find_private(&s);
 }
