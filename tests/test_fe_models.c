@@ -248,6 +248,38 @@ static void test_defines(void **state) {
     unload(&l);
 }
 
+/* What the family itself checks. */
+static void test_wrong_defines(void **state) {
+    (void)state;
+    static const struct {
+        fe_define define;
+        const char *message;
+    } cases[] = {
+        {{"image_size", "16"}, "image_size is 16, at least 32"},
+        {{"dims", "[8]"}, "dims is for 1 stages, depths is not"},
+        {{"mean", "[0.5]"}, "mean is [0.5], expected a number per channel"},
+        {{"std", "[]"}, "std is [], expected a number per channel"},
+        {{"class_names", "[\"cat\"]"}, "1 class_names, classes is 1000"},
+        {{"grn_scope", "layer"}, "'grn_scope' is \"layer\", expected one of"},
+        {{"gelu", "relu"}, "'gelu' is \"relu\", expected one of"},
+        {{"drop_path", "1"}, "'drop_path' is 1, expected 0 to 0.999999"},
+        {{"classes", "0"}, "'channels' of linear is 0"},
+        {{"in_channels", "-3"}, "dimension 1 of 'image' is -3"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ir_diag *diag = ir_diag_new();
+        fe_model *model = fe_load(CNX_TEST_SOURCE_DIR "/models/convnextv2_atto.cnx", NULL, diag);
+        fe_options options = {.defines = &cases[i].define, .define_count = 1};
+        assert_non_null(model);
+        assert_null(fe_elaborate(model, &options, diag));
+        assert_int_equal(diag->errors, 1);
+        if (strncmp(diag->messages[0].text, cases[i].message, strlen(cases[i].message)) != 0)
+            fail_msg("found '%s', expected '%s'", diag->messages[0].text, cases[i].message);
+        fe_model_free(model);
+        ir_diag_free(diag);
+    }
+}
+
 /* Sizes that are no multiple of 32 floor at each stage. */
 static void test_image_sizes(void **state) {
     (void)state;
@@ -372,6 +404,7 @@ int main(void) {
         cmocka_unit_test(test_first_version),
         cmocka_unit_test(test_pointwise_shapes),
         cmocka_unit_test(test_defines),
+        cmocka_unit_test(test_wrong_defines),
         cmocka_unit_test(test_image_sizes),
         cmocka_unit_test(test_drop_path),
         cmocka_unit_test(test_recipe_shapes_the_graph),
