@@ -264,7 +264,7 @@ static void test_wrong_defines(void **state) {
         {{"gelu", "relu"}, "'gelu' is \"relu\", expected one of"},
         {{"drop_path", "1"}, "'drop_path' is 1, expected 0 to 0.999999"},
         {{"classes", "0"}, "'channels' of linear is 0"},
-        {{"in_channels", "-3"}, "dimension 1 of 'image' is -3"},
+        {{"in_channels", "-3"}, "in_channels is -3, at least 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ir_diag *diag = ir_diag_new();
