@@ -47,6 +47,8 @@ static bool one_value(const ir_graph *to, const ir_node *node, double *value) {
         return true;
     }
     if (!(ir_op_get(node->op)->traits & IR_POINTWISE)) return false;
+    /* These look at the column, too. */
+    if (node->op == IR_OP_pair || node->op == IR_OP_one_hot) return false;
     scalar.type = ir_type_make(IR_F32, 0, NULL);
     *value = 0;
     ir_eval(&args);
