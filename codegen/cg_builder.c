@@ -17,7 +17,9 @@ cg_module cg_module_begin(LLVMContextRef context, const char *name, const cg_mac
     return m;
 }
 
-void cg_module_end(cg_module *m) { LLVMDisposeBuilder(m->builder); }
+void cg_module_end(cg_module *m) {
+    LLVMDisposeBuilder(m->builder);
+}
 
 LLVMTypeRef cg_vector(const cg_module *m, LLVMTypeRef element, int64_t width) {
     (void)m;
@@ -37,7 +39,8 @@ static LLVMValueRef repeat(LLVMValueRef one, int64_t width) {
     LLVMValueRef lanes[64];
     if (width == 1) return one;
     IR_ASSERT(width <= 64);
-    for (int64_t i = 0; i < width; i++) lanes[i] = one;
+    for (int64_t i = 0; i < width; i++)
+        lanes[i] = one;
     return LLVMConstVector(lanes, (unsigned)width);
 }
 
@@ -54,8 +57,7 @@ LLVMValueRef cg_splat(const cg_module *m, LLVMValueRef scalar, int64_t width) {
     if (LLVMIsConstant(scalar)) return repeat(scalar, width);
     LLVMTypeRef type = cg_vector(m, LLVMTypeOf(scalar), width);
     LLVMValueRef zero = LLVMConstInt(m->i32, 0, false);
-    LLVMValueRef one =
-        LLVMBuildInsertElement(m->builder, LLVMGetPoison(type), scalar, zero, "");
+    LLVMValueRef one = LLVMBuildInsertElement(m->builder, LLVMGetPoison(type), scalar, zero, "");
     return LLVMBuildShuffleVector(m->builder, one, LLVMGetPoison(type),
                                   LLVMConstNull(cg_vector(m, m->i32, width)), "");
 }

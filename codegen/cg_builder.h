@@ -1,8 +1,8 @@
 /* A thin layer over LLVM's C API: one module being built, and vectors of f32 of any width.
  *
  * Width 1 is a scalar float, width w > 1 is <w x float>; every helper takes both. All arithmetic is
- * plain IEEE: no fast-math flags, so NaN and infinity show up where they arise. cg_fma is one rounding
- * where the machine has FMA and two where it has not.
+ * plain IEEE: no fast-math flags, so NaN and infinity show up where they arise. cg_fma is one
+ * rounding where the machine has FMA and two where it has not.
  */
 #ifndef CG_BUILDER_H
 #define CG_BUILDER_H

@@ -9,8 +9,8 @@ enum { EAX, EBX, ECX, EDX, XCR0 }; /* XCR0: of xgetbv, which is no cpuid leaf */
 typedef struct cpu_bits {
     unsigned feature; /* cg_feature that asks for them */
     unsigned leaf, subleaf;
-    int where;        /* register of the answer */
-    unsigned mask;    /* all of these */
+    int where;     /* register of the answer */
+    unsigned mask; /* all of these */
 } cpu_bits;
 
 #define BIT(n) (1u << (n))
@@ -18,9 +18,9 @@ typedef struct cpu_bits {
 static const cpu_bits bits[] = {
     {CG_AVX2, 1, 0, ECX, BIT(27) | BIT(28) | BIT(22) | BIT(29)}, /* OSXSAVE AVX MOVBE F16C */
     {CG_FMA, 1, 0, ECX, BIT(27) | BIT(12)},
-    {CG_AVX2, 0, 0, XCR0, 0x6},                                  /* the system saves SSE and AVX */
-    {CG_AVX2, 7, 0, EBX, BIT(5) | BIT(3) | BIT(8)},              /* AVX2 BMI1 BMI2 */
-    {CG_AVX2, 0x80000001, 0, ECX, BIT(5)},                       /* LZCNT */
+    {CG_AVX2, 0, 0, XCR0, 0x6},                     /* the system saves SSE and AVX */
+    {CG_AVX2, 7, 0, EBX, BIT(5) | BIT(3) | BIT(8)}, /* AVX2 BMI1 BMI2 */
+    {CG_AVX2, 0x80000001, 0, ECX, BIT(5)},          /* LZCNT */
     {CG_AVX512, 0, 0, XCR0, 0xe6},
     {CG_AVX512, 7, 0, EBX, BIT(16) | BIT(17) | BIT(28) | BIT(30) | BIT(31)}, /* F DQ CD BW VL */
     {CG_AVX512_BF16, 7, 1, EAX, BIT(5)},
@@ -37,9 +37,9 @@ static LLVMValueRef call_asm(const cg_parts *p, const char *text, const char *co
     LLVMTypeRef each[4] = {p->m.i32, p->m.i32, p->m.i32, p->m.i32};
     LLVMTypeRef result = LLVMStructTypeInContext(p->m.context, each, (unsigned)results, false);
     LLVMTypeRef type = LLVMFunctionType(result, each, count, false);
-    LLVMValueRef code = LLVMGetInlineAsm(type, (char *)text, strlen(text), (char *)constraints,
-                                         strlen(constraints), true, false,
-                                         LLVMInlineAsmDialectATT, false);
+    LLVMValueRef code =
+        LLVMGetInlineAsm(type, (char *)text, strlen(text), (char *)constraints, strlen(constraints),
+                         true, false, LLVMInlineAsmDialectATT, false);
     return LLVMBuildCall2(p->m.builder, type, code, args, count, "");
 }
 

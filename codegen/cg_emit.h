@@ -8,25 +8,31 @@
 typedef struct cg_loop {
     LLVMValueRef dynamic; /* i64, or NULL: the value is the constant `add` */
     int64_t add;
-    int64_t size;         /* of the current step */
+    int64_t size; /* of the current step */
 } cg_loop;
 
-typedef struct cg_element { LLVMValueRef *vector; int64_t rows, vectors; } cg_element;
+typedef struct cg_element {
+    LLVMValueRef *vector;
+    int64_t rows, vectors;
+} cg_element;
 
 typedef struct cg_emit {
     cg_module *m;
     const ir_kernel *k;
     LLVMValueRef function;
-    LLVMValueRef *params;   /* pointers, per parameter */
-    cg_loop *loops;         /* per loop */
-    cg_element *tile;       /* per statement: elements computed in the current block */
-    LLVMValueRef *base;     /* per statement: address of its access without constant parts */
+    LLVMValueRef *params; /* pointers, per parameter */
+    cg_loop *loops;       /* per loop */
+    cg_element *tile;     /* per statement: elements computed in the current block */
+    LLVMValueRef *base;   /* per statement: address of its access without constant parts */
     ir_arena *arena;
 } cg_emit;
 
 /* Columns as vectors: returns their number; widths and first columns go to the arrays. */
 enum { CG_MAX_VECTORS = 512 };
-typedef struct cg_cut { int count; int64_t *width, *first; } cg_cut;
+typedef struct cg_cut {
+    int count;
+    int64_t *width, *first;
+} cg_cut;
 cg_cut cg_cut_columns(const cg_emit *e, int64_t cols);
 int64_t cg_extent(const cg_emit *e, ir_extent extent);
 
@@ -51,9 +57,9 @@ void cg_emit_window_dw(cg_emit *e, int32_t stmt);
 
 /* cg_kernel.c: loops with carried values, used by windows too */
 typedef struct cg_range {
-    LLVMValueRef index;          /* i64 value of this iteration */
+    LLVMValueRef index; /* i64 value of this iteration */
     LLVMBasicBlockRef body, before;
-    LLVMValueRef *carried;       /* phis */
+    LLVMValueRef *carried; /* phis */
     int count;
 } cg_range;
 /* Opens `do { ... } while (index += step, index < last)`; `values` are replaced by their phis. */

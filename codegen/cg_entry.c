@@ -1,5 +1,5 @@
-/* The public functions of a program. They check what they are given, put it where task functions look
- * for it, and let the regions run. */
+/* The public functions of a program. They check what they are given, put it where task functions
+ * look for it, and let the regions run. */
 #include "cg_parts.h"
 
 #include "cnx_abi.h"
@@ -16,8 +16,12 @@ static const cg_code codes[] = {
     {CNX_E_WEIGHTS, "E_WEIGHTS", "no weights are given and none are embedded"},
 };
 
-size_t cg_code_count(void) { return sizeof codes / sizeof *codes; }
-const cg_code *cg_code_at(size_t index) { return &codes[index]; }
+size_t cg_code_count(void) {
+    return sizeof codes / sizeof *codes;
+}
+const cg_code *cg_code_at(size_t index) {
+    return &codes[index];
+}
 
 /* ---- small parts ---- */
 
@@ -25,8 +29,8 @@ const cg_code *cg_code_at(size_t index) { return &codes[index]; }
 static LLVMValueRef open_public(cg_parts *p, const char *suffix, LLVMTypeRef result,
                                 LLVMTypeRef *types, unsigned count) {
     const char *name = ir_arena_printf(p->scratch, "%s_%s", p->options->prefix, suffix);
-    LLVMValueRef f = LLVMAddFunction(p->m.module, name,
-                                     LLVMFunctionType(result, types, count, false));
+    LLVMValueRef f =
+        LLVMAddFunction(p->m.module, name, LLVMFunctionType(result, types, count, false));
     unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
     LLVMAddAttributeAtIndex(f, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
                             LLVMCreateEnumAttribute(p->m.context, nounwind, 0));
@@ -58,7 +62,9 @@ static void refuse_unaligned(const cg_parts *p, LLVMValueRef function, LLVMValue
     refuse(p, function, LLVMBuildICmp(b, LLVMIntNE, low, cg_int(&p->m, 0), ""), CNX_E_ALIGN);
 }
 
-static LLVMValueRef null_pointer(const cg_parts *p) { return LLVMConstNull(p->m.pointer); }
+static LLVMValueRef null_pointer(const cg_parts *p) {
+    return LLVMConstNull(p->m.pointer);
+}
 
 /* Fills an arguments struct, all but the number of pieces; `given` is indexed by CG_ARG_*. */
 static void set_arguments(const cg_parts *p, LLVMValueRef arguments,
@@ -76,7 +82,9 @@ static void run_regions(const cg_parts *p, LLVMValueRef first, LLVMValueRef last
 
 /* ---- init and export ---- */
 
-static int64_t weights_bytes(const ir_plan *plan) { return 4 * plan->weights_elements; }
+static int64_t weights_bytes(const ir_plan *plan) {
+    return 4 * plan->weights_elements;
+}
 
 /* Training and grad: parameters lie at the start of the state; the rest of it begins as zeros. */
 static void fill_state(const cg_parts *p, LLVMValueRef state, LLVMValueRef weights) {
@@ -115,12 +123,15 @@ static void emit_init(cg_parts *p) {
     refuse_null(p, f, state);
     refuse_unaligned(p, f, state);
     LLVMValueRef none = LLVMBuildIsNull(b, weights, "");
-    if (p->options->weights) weights = LLVMBuildSelect(b, none, embed(p), weights, "");
-    else if (p->plan->weights_elements) refuse(p, f, none, CNX_E_WEIGHTS);
+    if (p->options->weights)
+        weights = LLVMBuildSelect(b, none, embed(p), weights, "");
+    else if (p->plan->weights_elements)
+        refuse(p, f, none, CNX_E_WEIGHTS);
     fill_state(p, state, weights);
     if (p->plan->init_count) {
-        set_arguments(p, arguments, (LLVMValueRef[CG_ARG_COUNT]){[CG_ARG_STATE] = state,
-                                                                 [CG_ARG_WEIGHTS] = weights});
+        set_arguments(
+            p, arguments,
+            (LLVMValueRef[CG_ARG_COUNT]){[CG_ARG_STATE] = state, [CG_ARG_WEIGHTS] = weights});
         run_regions(p, cg_int(&p->m, 0), cg_int(&p->m, (int64_t)p->plan->init_count), arguments,
                     null_pointer(p));
     }
@@ -146,8 +157,7 @@ static int32_t is_output(const ir_plan *plan, int32_t index) {
 }
 
 /* The io table on the stack from parameters; *at is the next parameter of the function. */
-static void gather_io(cg_parts *p, LLVMValueRef f, LLVMValueRef table, bool outputs,
-                      unsigned *at) {
+static void gather_io(cg_parts *p, LLVMValueRef f, LLVMValueRef table, bool outputs, unsigned *at) {
     LLVMBuilderRef b = p->m.builder;
     for (int32_t i = 0; i < cg_program_io_count(p->plan); i++) {
         if (is_output(p->plan, i) != outputs) continue;
@@ -215,13 +225,16 @@ static void emit_run(cg_parts *p) {
         "io");
     LLVMValueRef given[CG_ARG_COUNT] = {[CG_ARG_STATE] = LLVMGetParam(f, 0),
                                         [CG_ARG_WORKSPACE] = LLVMGetParam(f, 1),
-                                        [CG_ARG_IO] = io, [CG_ARG_SCALARS] = scalars};
+                                        [CG_ARG_IO] = io,
+                                        [CG_ARG_SCALARS] = scalars};
     unsigned at = 2;
-    for (int i = CG_ARG_STATE; i <= CG_ARG_WORKSPACE; i++) refuse_null(p, f, given[i]);
+    for (int i = CG_ARG_STATE; i <= CG_ARG_WORKSPACE; i++)
+        refuse_null(p, f, given[i]);
     gather_io(p, f, io, false, &at);
     gather_scalars(p, f, &s, scalars, &at);
     gather_io(p, f, io, true, &at);
-    for (int i = CG_ARG_STATE; i <= CG_ARG_WORKSPACE; i++) refuse_unaligned(p, f, given[i]);
+    for (int i = CG_ARG_STATE; i <= CG_ARG_WORKSPACE; i++)
+        refuse_unaligned(p, f, given[i]);
     set_arguments(p, arguments, given);
     run_main(p, arguments, LLVMGetParam(f, at));
     LLVMBuildRet(b, code_value(p, CNX_OK));
@@ -239,9 +252,11 @@ static void emit_main(cg_parts *p) {
                                         [CG_ARG_WORKSPACE] = LLVMGetParam(f, 3),
                                         [CG_ARG_IO] = LLVMGetParam(f, 4),
                                         [CG_ARG_SCALARS] = LLVMGetParam(f, 5)};
-    for (int i = CG_ARG_STATE; i <= CG_ARG_IO; i++) refuse_null(p, f, given[i]);
+    for (int i = CG_ARG_STATE; i <= CG_ARG_IO; i++)
+        refuse_null(p, f, given[i]);
     if (cg_program_takes_scalars(p->plan)) refuse_null(p, f, given[CG_ARG_SCALARS]);
-    for (int i = CG_ARG_STATE; i <= CG_ARG_WORKSPACE; i++) refuse_unaligned(p, f, given[i]);
+    for (int i = CG_ARG_STATE; i <= CG_ARG_WORKSPACE; i++)
+        refuse_unaligned(p, f, given[i]);
     set_arguments(p, arguments, given);
     LLVMValueRef shift = cg_int(&p->m, (int64_t)p->plan->init_count);
     run_regions(p, LLVMBuildAdd(b, LLVMGetParam(f, 0), shift, ""),
@@ -255,8 +270,8 @@ static void emit_init_regions(cg_parts *p) {
     LLVMTypeRef types[5] = {i64, i64, pointer, pointer, pointer};
     LLVMValueRef f = open_public(p, "init_regions", p->m.i32, types, 5);
     LLVMValueRef arguments = LLVMBuildAlloca(p->m.builder, p->arguments, "arguments");
-    LLVMValueRef given[CG_ARG_COUNT] = {[CG_ARG_STATE] = LLVMGetParam(f, 2),
-                                        [CG_ARG_WEIGHTS] = LLVMGetParam(f, 3)};
+    LLVMValueRef given[CG_ARG_COUNT] = {
+        [CG_ARG_STATE] = LLVMGetParam(f, 2), [CG_ARG_WEIGHTS] = LLVMGetParam(f, 3)};
     refuse_null(p, f, given[CG_ARG_STATE]);
     refuse_unaligned(p, f, given[CG_ARG_STATE]);
     set_arguments(p, arguments, given);

@@ -17,12 +17,12 @@ typedef int32_t (*init_regions_fn)(int64_t first, int64_t last, void *state, con
                                    const cnx_threads *threads);
 
 struct cg_jit {
-    LLVMOrcLLJITRef linker;  /* owns the code */
+    LLVMOrcLLJITRef linker; /* owns the code */
     cnx_init_fn init;
     regions_fn regions;
     init_regions_fn init_regions;
-    size_t region_count;     /* of plan->main */
-    size_t init_count;       /* of plan->init */
+    size_t region_count; /* of plan->main */
+    size_t init_count;   /* of plan->init */
     size_t bytes;
 };
 
@@ -121,7 +121,9 @@ int32_t cg_jit_run_regions(const cg_jit *jit, const cg_run *run, size_t first, s
                         run->scalars, run->threads);
 }
 
-size_t cg_jit_code_bytes(const cg_jit *jit) { return jit->bytes; }
+size_t cg_jit_code_bytes(const cg_jit *jit) {
+    return jit->bytes;
+}
 
 const char *cg_error(int32_t code) {
     for (size_t i = 0; i < cg_code_count(); i++)

@@ -30,11 +30,11 @@ typedef struct cg_jit_options {
 
 /* What a run works on; memory and alignment as in cnx_abi.h. */
 typedef struct cg_run {
-    void *state;                  /* plan->state_bytes */
-    void *workspace;              /* plan->workspace_bytes */
-    void *const *io;              /* inputs and outputs by their io index */
-    const cnx_scalars *scalars;   /* NULL where the program takes none */
-    const cnx_threads *threads;   /* NULL: serial */
+    void *state;                /* plan->state_bytes */
+    void *workspace;            /* plan->workspace_bytes */
+    void *const *io;            /* inputs and outputs by their io index */
+    const cnx_scalars *scalars; /* NULL where the program takes none */
+    const cnx_threads *threads; /* NULL: serial */
 } cg_run;
 
 /* NULL after an error, which is in `diag`. */

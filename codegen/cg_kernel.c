@@ -45,13 +45,19 @@ static void force_operand(cg_emit *e, int32_t operand, int32_t first, int32_t en
 static void force_outer(cg_emit *e, int32_t region) {
     int32_t end = e->k->stmts[region].end;
     for (int32_t s = region; s < end; s++)
-        for (int o = 0; o < 3; o++) force_operand(e, e->k->stmts[s].operand[o], region, end);
+        for (int o = 0; o < 3; o++)
+            force_operand(e, e->k->stmts[s].operand[o], region, end);
 }
 
 /* ---- loops ---- */
 
 /* Tiles carried by a loop, flattened. */
-typedef struct carries { int32_t stmt[32]; int count; LLVMValueRef *value; int total; } carries;
+typedef struct carries {
+    int32_t stmt[32];
+    int count;
+    LLVMValueRef *value;
+    int total;
+} carries;
 
 static carries find_carries(cg_emit *e, const ir_stmt *loop, int32_t id) {
     carries c = {0};
@@ -90,7 +96,8 @@ static void scatter(cg_emit *e, const carries *c) {
         int vectors = cg_cut_columns(e, cg_extent(e, s->cols)).count;
         e->tile[c->stmt[i]] = (cg_element){0};
         for (int64_t r = 0; r < rows; r++)
-            for (int v = 0; v < vectors; v++) cg_set(e, c->stmt[i], r, v, c->value[n++]);
+            for (int v = 0; v < vectors; v++)
+                cg_set(e, c->stmt[i], r, v, c->value[n++]);
     }
 }
 
@@ -134,9 +141,11 @@ static void emit_loop(cg_emit *e, int32_t id) {
     int64_t full = l->extent / l->step * l->step, from = 0, to = full;
     for (; from < to && from - l->halo < 0; from += l->step)
         emit_const_step(e, id, &c, from, l->step);
-    while (to > from && to + l->halo > l->extent) to -= l->step;
+    while (to > from && to + l->halo > l->extent)
+        to -= l->step;
     emit_steps(e, id, &c, from, to);
-    for (; to < full; to += l->step) emit_const_step(e, id, &c, to, l->step);
+    for (; to < full; to += l->step)
+        emit_const_step(e, id, &c, to, l->step);
     if (full < l->extent) emit_const_step(e, id, &c, full, l->extent - full);
     cg_forget(e, id + 1, s->end, true);
     scatter(e, &c);
@@ -150,7 +159,8 @@ static void product_step(cg_emit *e, int32_t id, LLVMValueRef *acc) {
     const ir_stmt *s = &e->k->stmts[id];
     int64_t rows = cg_extent(e, s->rows), cols = cg_extent(e, s->cols);
     cg_cut cut = cg_cut_columns(e, cols);
-    for (int v = 0; v < cut.count; v++) cg_operand(e, s->operand[2], 0, cols, v);
+    for (int v = 0; v < cut.count; v++)
+        cg_operand(e, s->operand[2], 0, cols, v);
     for (int64_t r = 0; r < rows; r++) {
         LLVMValueRef a = cg_operand(e, s->operand[1], r, 1, 0);
         for (int v = 0; v < cut.count; v++) {
@@ -193,7 +203,8 @@ static void emit_product(cg_emit *e, int32_t id) {
     }
     product_steps(e, id, acc, NULL, full, l->extent - full);
     cg_forget(e, id + 1, s->end, true);
-    for (int i = 0; i < n; i++) cg_set(e, id, i / cut.count, i % cut.count, acc[i]);
+    for (int i = 0; i < n; i++)
+        cg_set(e, id, i / cut.count, i % cut.count, acc[i]);
 }
 
 /* ---- statements in order ---- */
@@ -213,7 +224,8 @@ static int32_t store_group_end(const cg_emit *e, int32_t s, int32_t end) {
             break;
         last++;
     }
-    while (e->k->stmts[last - 1].op != IR_TILE_store) last--;
+    while (e->k->stmts[last - 1].op != IR_TILE_store)
+        last--;
     return last;
 }
 
@@ -235,7 +247,8 @@ static void emit_body(cg_emit *e, int32_t first, int32_t end) {
         case IR_TILE_store:
             next = store_group_end(e, s, end);
             if (next > s + 1)
-                for (int32_t i = s; i < next; i++) IR_ASSERT(e->k->stmts[i].op == IR_TILE_store);
+                for (int32_t i = s; i < next; i++)
+                    IR_ASSERT(e->k->stmts[i].op == IR_TILE_store);
             cg_store_group(e, s, next);
             break;
         }
@@ -249,7 +262,8 @@ static LLVMBasicBlockRef block(cg_emit *e) {
     return LLVMAppendBasicBlockInContext(e->m->context, e->function, "");
 }
 
-/* Statement `id` is the parallel loop number `level`; `task` is what is left of the task's number. */
+/* Statement `id` is the parallel loop number `level`; `task` is what is left of the task's number.
+ */
 static void emit_parallel(cg_emit *e, int32_t id, LLVMValueRef task, int64_t inner) {
     const ir_stmt *s = &e->k->stmts[id];
     if (s->op != IR_TILE_loop || !e->k->loops[s->loop].parallel) {
@@ -293,11 +307,13 @@ LLVMValueRef cg_emit_kernel(cg_module *m, const ir_kernel *kernel, const char *s
     size_t params = kernel->param_count;
     LLVMTypeRef *types = ir_arena_alloc(e.arena, (params + 2) * sizeof *types);
     types[0] = types[1] = m->i64;
-    for (size_t i = 0; i < params; i++) types[i + 2] = m->pointer;
+    for (size_t i = 0; i < params; i++)
+        types[i + 2] = m->pointer;
     LLVMTypeRef signature = LLVMFunctionType(m->nothing, types, (unsigned)params + 2, false);
     e.function = cg_function(m, symbol, signature, false);
     e.params = ir_arena_alloc(e.arena, (params + 1) * sizeof *e.params);
-    for (size_t i = 0; i < params; i++) e.params[i] = LLVMGetParam(e.function, (unsigned)i + 2);
+    for (size_t i = 0; i < params; i++)
+        e.params[i] = LLVMGetParam(e.function, (unsigned)i + 2);
     e.loops = ir_arena_alloc(e.arena, (kernel->loop_count + 1) * sizeof *e.loops);
     e.tile = ir_arena_alloc(e.arena, (kernel->stmt_count + 1) * sizeof *e.tile);
     e.base = ir_arena_alloc(e.arena, (kernel->stmt_count + 1) * sizeof *e.base);

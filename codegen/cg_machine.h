@@ -1,5 +1,5 @@
-/* The machines cnx compiles for, one table row each: what passes need to know (ir_machine), what LLVM
- * needs to know (cpu, features), and what the CPU must have for the code to run.
+/* The machines cnx compiles for, one table row each: what passes need to know (ir_machine), what
+ * LLVM needs to know (cpu, features), and what the CPU must have for the code to run.
  */
 #ifndef CG_MACHINE_H
 #define CG_MACHINE_H
@@ -8,7 +8,10 @@
 
 /* CPUID features a path needs; a mask of these is checked by the generated init function. */
 typedef enum cg_feature {
-    CG_AVX2 = 1, CG_FMA = 2, CG_AVX512 = 4 /* F, BW, CD, DQ, VL */, CG_AVX512_BF16 = 8,
+    CG_AVX2 = 1,
+    CG_FMA = 2,
+    CG_AVX512 = 4 /* F, BW, CD, DQ, VL */,
+    CG_AVX512_BF16 = 8,
     CG_AMX_BF16 = 16
 } cg_feature;
 
@@ -17,7 +20,7 @@ typedef struct cg_machine {
     const char *cpu;      /* LLVM's name */
     const char *features; /* LLVM's feature string, "+avx2,+fma" */
     bool has_fma;
-    unsigned needs;       /* cg_feature bits */
+    unsigned needs; /* cg_feature bits */
 } cg_machine;
 
 /* The machine of this name, or NULL; "native" is the best row this CPU can run, with its caches. */

@@ -7,7 +7,8 @@
 /* Horner in u, highest coefficient first. */
 static LLVMValueRef horner(const cg_module *m, LLVMValueRef u, const double *c, int count) {
     LLVMValueRef p = cg_number(m, c[0], cg_width(u));
-    for (int i = 1; i < count; i++) p = cg_fma(m, p, u, cg_number(m, c[i], cg_width(u)));
+    for (int i = 1; i < count; i++)
+        p = cg_fma(m, p, u, cg_number(m, c[i], cg_width(u)));
     return p;
 }
 
@@ -47,9 +48,9 @@ LLVMValueRef cg_math_exp(const cg_module *m, LLVMValueRef x) {
 
 /* Cephes logf: x = 2^e f, f in [sqrt(1/2), sqrt(2)). */
 LLVMValueRef cg_math_log(const cg_module *m, LLVMValueRef x) {
-    static const double c[] = {7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1,
-                               -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
-                               2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1};
+    static const double c[] = {7.0376836292e-2,  -1.1514610310e-1, 1.1676998740e-1,
+                               -1.2420140846e-1, 1.4249322787e-1,  -1.6668057665e-1,
+                               2.0000714765e-1,  -2.4999993993e-1, 3.3333331174e-1};
     int64_t w = cg_width(x);
     LLVMBuilderRef b = m->builder;
     LLVMValueRef tiny = LLVMBuildFCmp(b, LLVMRealOLT, x, N(1.17549435e-38), "");
@@ -57,8 +58,7 @@ LLVMValueRef cg_math_log(const cg_module *m, LLVMValueRef x) {
     LLVMValueRef bits = as_int(m, scaled);
     LLVMValueRef from = LLVMBuildSub(b, bits, cg_int32(m, 0x3f3504f3, w), "");
     LLVMValueRef e = LLVMBuildAShr(b, from, cg_int32(m, 23, w), "");
-    LLVMValueRef mantissa =
-        LLVMBuildSub(b, bits, LLVMBuildShl(b, e, cg_int32(m, 23, w), ""), "");
+    LLVMValueRef mantissa = LLVMBuildSub(b, bits, LLVMBuildShl(b, e, cg_int32(m, 23, w), ""), "");
     LLVMValueRef f = cg_sub(m, as_float(m, mantissa), N(1));
     LLVMValueRef n = LLVMBuildSIToFP(b, e, cg_vector(m, m->f32, w), "");
     n = cg_sub(m, n, LLVMBuildSelect(b, tiny, N(23), N(0), ""));
@@ -69,8 +69,8 @@ LLVMValueRef cg_math_log(const cg_module *m, LLVMValueRef x) {
     y = cg_fma(m, n, N(0.693359375), cg_add(m, y, f));
     y = cg_select(m, LLVMRealOEQ, x, N(INFINITY), x, y);
     y = cg_select(m, LLVMRealOEQ, x, N(0), N(-INFINITY), y);
-    return cg_select(m, LLVMRealUGE, x, N(0), LLVMBuildSelect(b,
-                     LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), x, y, ""), N(NAN));
+    return cg_select(m, LLVMRealUGE, x, N(0),
+                     LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), x, y, ""), N(NAN));
 }
 
 LLVMValueRef cg_math_sigmoid(const cg_module *m, LLVMValueRef x) {
@@ -86,14 +86,16 @@ static LLVMValueRef clamp(const cg_module *m, LLVMValueRef x, double limit) {
 /* Phi(x) = 1/2 + erf(x / sqrt 2) / 2; erf(z) = z P(z^2) / Q(z^2) on |z| <= 4, a minimax fit as used
  * by Eigen (MathFunctionsImpl.h). P and Q are rescaled to x^2 here. */
 static LLVMValueRef normal_cdf(const cg_module *m, LLVMValueRef x) {
-    static const double p[] = {-2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06,
+    static const double p[] = {-2.72614225801306e-10, 2.77068142495902e-08,  -2.10102402082508e-06,
                                -5.69250639462346e-05, -7.34990630326855e-04, -2.95459980854025e-03,
                                -1.60960333262415e-02};
     static const double q[] = {-1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03,
                                -7.37332916720468e-03, -1.42647390514189e-02};
     double ps[7], qs[5];
-    for (int i = 0; i < 7; i++) ps[i] = p[i] * pow(0.5, 6 - i) * M_SQRT1_2 / 2;
-    for (int i = 0; i < 5; i++) qs[i] = q[i] * pow(0.5, 4 - i);
+    for (int i = 0; i < 7; i++)
+        ps[i] = p[i] * pow(0.5, 6 - i) * M_SQRT1_2 / 2;
+    for (int i = 0; i < 5; i++)
+        qs[i] = q[i] * pow(0.5, 4 - i);
     LLVMValueRef y = clamp(m, x, 5.625); /* where the fit rounds to 0 and 1, with and without fma */
     LLVMValueRef u = cg_mul(m, y, y);
     LLVMValueRef top = cg_mul(m, y, horner(m, u, ps, 7));
@@ -126,28 +128,30 @@ LLVMValueRef cg_math_gelu_tanh(const cg_module *m, LLVMValueRef x) {
 /* s + x s (1 - s) 2 u' */
 LLVMValueRef cg_math_gelu_tanh_slope(const cg_module *m, LLVMValueRef x) {
     LLVMValueRef s = tanh_gate(m, x), y = clamp(m, x, 20);
-    LLVMValueRef du = cg_fma(m, cg_mul(m, y, y), N(3 * 0.044715 * 2 * TANH_SCALE),
-                             N(2 * TANH_SCALE));
+    LLVMValueRef du =
+        cg_fma(m, cg_mul(m, y, y), N(3 * 0.044715 * 2 * TANH_SCALE), N(2 * TANH_SCALE));
     LLVMValueRef rest = cg_mul(m, s, cg_sub(m, N(1), s));
     return cg_fma(m, cg_mul(m, y, rest), du, s);
 }
 
 LLVMValueRef cg_math_one_minus_pow(const cg_module *m, LLVMValueRef a, LLVMValueRef exponent) {
     LLVMValueRef one = LLVMConstReal(m->f64, 1);
-    LLVMValueRef base = LLVMBuildFSub(m->builder, one, LLVMBuildFPExt(m->builder, a, m->f64, ""),
-                                      "");
+    LLVMValueRef base =
+        LLVMBuildFSub(m->builder, one, LLVMBuildFPExt(m->builder, a, m->f64, ""), "");
     LLVMValueRef args[2] = {base, LLVMBuildFPExt(m->builder, exponent, m->f64, "")};
     LLVMValueRef power = cg_intrinsic(m, "llvm.pow", args, 2);
     LLVMValueRef rest = LLVMBuildFSub(m->builder, one, power, "");
     return LLVMBuildFPTrunc(m->builder, rest, m->f32, "");
 }
 
-typedef struct product { LLVMValueRef high, low; } product;
+typedef struct product {
+    LLVMValueRef high, low;
+} product;
 
 static product multiply(const cg_module *m, LLVMValueRef a, unsigned long long factor) {
     LLVMBuilderRef b = m->builder;
-    LLVMValueRef wide = LLVMBuildMul(b, LLVMBuildZExt(b, a, m->i64, ""),
-                                     LLVMConstInt(m->i64, factor, false), "");
+    LLVMValueRef wide =
+        LLVMBuildMul(b, LLVMBuildZExt(b, a, m->i64, ""), LLVMConstInt(m->i64, factor, false), "");
     LLVMValueRef high = LLVMBuildLShr(b, wide, LLVMConstInt(m->i64, 32, false), "");
     return (product){LLVMBuildTrunc(b, high, m->i32, ""), LLVMBuildTrunc(b, wide, m->i32, "")};
 }

@@ -1,4 +1,5 @@
-/* Functions of f32 vectors of any width, branch-free, to about f32 accuracy; NaN in gives NaN out. */
+/* Functions of f32 vectors of any width, branch-free, to about f32 accuracy; NaN in gives NaN out.
+ */
 #ifndef CG_MATH_H
 #define CG_MATH_H
 

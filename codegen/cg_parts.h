@@ -7,8 +7,15 @@
 
 /* What a task function gets: pointers of this run, and into how many pieces a region that is handed
  * out in runs of tasks is cut. */
-enum { CG_ARG_STATE, CG_ARG_WORKSPACE, CG_ARG_IO, CG_ARG_SCALARS, CG_ARG_WEIGHTS, CG_ARG_PIECES,
-       CG_ARG_COUNT };
+enum {
+    CG_ARG_STATE,
+    CG_ARG_WORKSPACE,
+    CG_ARG_IO,
+    CG_ARG_SCALARS,
+    CG_ARG_WEIGHTS,
+    CG_ARG_PIECES,
+    CG_ARG_COUNT
+};
 
 typedef struct cg_parts {
     cg_module m;
@@ -16,12 +23,12 @@ typedef struct cg_parts {
     const cg_program_options *options;
     bool x86;
     ir_arena *scratch;
-    LLVMValueRef *kernels;     /* function per kernel */
-    LLVMTypeRef arguments;     /* struct of CG_ARG_COUNT fields */
-    LLVMTypeRef task_type;     /* void (ptr arguments, i64 piece, i64 worker) */
-    LLVMValueRef run;          /* void (i64 first, i64 last, ptr arguments, ptr threads) */
+    LLVMValueRef *kernels; /* function per kernel */
+    LLVMTypeRef arguments; /* struct of CG_ARG_COUNT fields */
+    LLVMTypeRef task_type; /* void (ptr arguments, i64 piece, i64 worker) */
+    LLVMValueRef run;      /* void (i64 first, i64 last, ptr arguments, ptr threads) */
     LLVMTypeRef run_type;
-    LLVMValueRef weights;      /* embedded, or NULL */
+    LLVMValueRef weights; /* embedded, or NULL */
 } cg_parts;
 
 /* cg_region.c: kernels, task functions, the table of regions, and the loop over it. */
@@ -32,7 +39,8 @@ void cg_set_argument(const cg_parts *p, LLVMValueRef arguments, int field, LLVMV
 /* cg_entry.c: the public functions. */
 void cg_emit_entries(cg_parts *p);
 
-/* cg_cpu.c: i1, whether the CPU and its operating system offer all of `needs`; inline in the caller. */
+/* cg_cpu.c: i1, whether the CPU and its operating system offer all of `needs`; inline in the
+ * caller. */
 LLVMValueRef cg_emit_cpu_check(const cg_parts *p, LLVMValueRef function, unsigned needs);
 
 /* A counted loop from `first` while < `last`, entered only if there is something to do. */

@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-/* Kernels arrive as explicit vector code with static sizes: what is left is to clean up addresses and
- * move what a loop does not change out of it. */
+/* Kernels arrive as explicit vector code with static sizes: what is left is to clean up addresses
+ * and move what a loop does not change out of it. */
 static const char passes[] =
     "globaldce,function(early-cse<memssa>,instcombine<max-iterations=1;no-verify-fixpoint>,"
     "simplifycfg,loop-mssa(licm<allowspeculation>),early-cse)";
@@ -25,8 +25,8 @@ const ir_buffer *cg_program_io(const ir_plan *plan, int32_t index) {
 int32_t cg_program_io_count(const ir_plan *plan) {
     int32_t count = 0;
     for (size_t i = 0; i < plan->buffer_count; i++)
-        count += plan->buffers[i].class == IR_BUFFER_INPUT ||
-                 plan->buffers[i].class == IR_BUFFER_OUTPUT;
+        count +=
+            plan->buffers[i].class == IR_BUFFER_INPUT || plan->buffers[i].class == IR_BUFFER_OUTPUT;
     return count;
 }
 
@@ -59,8 +59,8 @@ static void register_targets(void) {
 static bool open_target(cg_program *program, const cg_program_options *options, bool *x86,
                         ir_diag *diag) {
     register_targets();
-    char *triple = options->triple ? LLVMNormalizeTargetTriple(options->triple)
-                                   : LLVMGetDefaultTargetTriple();
+    char *triple =
+        options->triple ? LLVMNormalizeTargetTriple(options->triple) : LLVMGetDefaultTargetTriple();
     char *why = NULL;
     LLVMTargetRef target = NULL;
     bool found = !LLVMGetTargetFromTriple(triple, &target, &why);
@@ -75,9 +75,8 @@ static bool open_target(cg_program *program, const cg_program_options *options, 
         ir_hint(diag, "--cpu generic fits every target");
     } else {
         /* The plainest CPU: kernels carry their own CPU as an attribute. */
-        program->target = LLVMCreateTargetMachine(target, triple, "", "",
-                                                  LLVMCodeGenLevelDefault, LLVMRelocPIC,
-                                                  LLVMCodeModelDefault);
+        program->target = LLVMCreateTargetMachine(target, triple, "", "", LLVMCodeGenLevelDefault,
+                                                  LLVMRelocPIC, LLVMCodeModelDefault);
         LLVMSetTarget(program->module, triple);
         LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(program->target);
         LLVMSetModuleDataLayout(program->module, layout);
@@ -137,8 +136,8 @@ bool cg_program_begin(cg_program *program, const ir_plan *plan, const cg_program
 bool cg_program_emit(const cg_program *program, LLVMCodeGenFileType kind,
                      LLVMMemoryBufferRef *buffer, ir_diag *diag) {
     char *why = NULL;
-    bool failed = LLVMTargetMachineEmitToMemoryBuffer(program->target, program->module, kind, &why,
-                                                      buffer);
+    bool failed =
+        LLVMTargetMachineEmitToMemoryBuffer(program->target, program->module, kind, &why, buffer);
     if (failed) ir_error(diag, (ir_loc){0}, "no machine code: %s", why);
     LLVMDisposeMessage(why);
     return !failed;

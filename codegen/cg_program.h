@@ -13,15 +13,15 @@
  *     int32_t N_init_regions(int64_t first, int64_t last, void *state, const float *weights,
  *                            const cnx_threads *)                    JIT only
  *
- * Inputs and outputs come in the order of their io index. A program that infers or computes gradients
- * has N_run; it takes (uint64_t step, uint64_t seed) after the inputs if the plan reads scalars. Codes
- * are those of cnx_abi.h.
+ * Inputs and outputs come in the order of their io index. A program that infers or computes
+ * gradients has N_run; it takes (uint64_t step, uint64_t seed) after the inputs if the plan reads
+ * scalars. Codes are those of cnx_abi.h.
  *
- * Inside: a constant table holds {task function, tasks, whether tasks may be handed out in runs} for
- * every region, init first; one loop goes through it, serially or through the caller's parallel-for.
- * Public functions are compiled for the plainest CPU of the target, so that N_init can tell an old CPU
- * from within. The JIT and the object hold the same module but for the functions
- * of regions.
+ * Inside: a constant table holds {task function, tasks, whether tasks may be handed out in runs}
+ * for every region, init first; one loop goes through it, serially or through the caller's
+ * parallel-for. Public functions are compiled for the plainest CPU of the target, so that N_init
+ * can tell an old CPU from within. The JIT and the object hold the same module but for the
+ * functions of regions.
  */
 #ifndef CG_PROGRAM_H
 #define CG_PROGRAM_H
@@ -32,11 +32,11 @@
 #include <llvm-c/TargetMachine.h>
 
 typedef struct cg_program_options {
-    const char *prefix;        /* N: a C identifier */
+    const char *prefix; /* N: a C identifier */
     const cg_machine *machine;
-    const char *triple;        /* NULL: of this computer */
-    const float *weights;      /* plan->weights_elements to embed, or NULL */
-    bool regions;              /* export N_regions and N_init_regions */
+    const char *triple;   /* NULL: of this computer */
+    const float *weights; /* plan->weights_elements to embed, or NULL */
+    bool regions;         /* export N_regions and N_init_regions */
 } cg_program_options;
 
 /* A module after optimization with what it takes to emit it; free with cg_program_end. */

@@ -107,7 +107,8 @@ LLVMValueRef cg_pointer(cg_emit *e, const ir_access *access) {
 
 static int64_t constant_of(const cg_emit *e, const ir_affine *at) {
     int64_t sum = at->base;
-    for (int i = 0; i < at->count; i++) sum += at->term[i].factor * e->loops[at->term[i].loop].add;
+    for (int i = 0; i < at->count; i++)
+        sum += at->term[i].factor * e->loops[at->term[i].loop].add;
     return sum;
 }
 
@@ -131,8 +132,10 @@ static LLVMValueRef from_f32(cg_emit *e, LLVMValueRef x, ir_dtype dtype) {
     IR_ASSERT(dtype == IR_BF16);
     LLVMValueRef bits = LLVMBuildBitCast(b, x, cg_vector(e->m, e->m->i32, w), "");
     LLVMValueRef sixteen = cg_int32(e->m, 16, w);
-    LLVMValueRef odd = LLVMBuildAnd(b, LLVMBuildLShr(b, bits, sixteen, ""), cg_int32(e->m, 1, w), "");
-    LLVMValueRef up = LLVMBuildAdd(b, LLVMBuildAdd(b, bits, cg_int32(e->m, 0x7fff, w), ""), odd, "");
+    LLVMValueRef odd =
+        LLVMBuildAnd(b, LLVMBuildLShr(b, bits, sixteen, ""), cg_int32(e->m, 1, w), "");
+    LLVMValueRef up =
+        LLVMBuildAdd(b, LLVMBuildAdd(b, bits, cg_int32(e->m, 0x7fff, w), ""), odd, "");
     LLVMValueRef nan = LLVMBuildOr(b, bits, cg_int32(e->m, 0x400000, w), "");
     up = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), nan, up, "");
     return LLVMBuildTrunc(b, LLVMBuildLShr(b, up, sixteen, ""), cg_vector(e->m, e->m->i16, w), "");
@@ -155,8 +158,8 @@ LLVMValueRef cg_load_vector(cg_emit *e, int32_t param, LLVMValueRef base, int64_
     } else {
         raw = LLVMGetPoison(type);
         for (int64_t i = 0; i < width; i++) {
-            LLVMValueRef one = LLVMBuildLoad2(
-                b, element, cg_element_at(e, param, base, offset + i * stride), "");
+            LLVMValueRef one =
+                LLVMBuildLoad2(b, element, cg_element_at(e, param, base, offset + i * stride), "");
             LLVMSetAlignment(one, align);
             raw = LLVMBuildInsertElement(b, raw, one, lane(e, i), "");
         }
@@ -213,10 +216,10 @@ static LLVMValueRef *load_all(cg_emit *e, int32_t stmt, cg_cut cut) {
     LLVMValueRef *all = ir_arena_alloc(e->arena, (size_t)(t->rows * t->vectors) * sizeof *all);
     for (int64_t r = 0; r < t->rows; r++)
         for (int v = 0; v < cut.count; v++)
-            all[r * cut.count + v] = cg_load_vector(
-                e, a->param, e->base[stmt],
-                constant + r * a->row_stride + cut.first[v] * a->col_stride, cut.width[v],
-                a->col_stride);
+            all[r * cut.count + v] =
+                cg_load_vector(e, a->param, e->base[stmt],
+                               constant + r * a->row_stride + cut.first[v] * a->col_stride,
+                               cut.width[v], a->col_stride);
     return all;
 }
 
@@ -229,7 +232,8 @@ static void load_guarded(cg_emit *e, int32_t stmt) {
     int inside = guard_of(e, &s->access, &test), n = (int)(t->rows * t->vectors);
     LLVMBuilderRef b = e->m->builder;
     if (inside == 0) {
-        for (int i = 0; i < n; i++) t->vector[i] = cg_number(e->m, 0, cut.width[i % cut.count]);
+        for (int i = 0; i < n; i++)
+            t->vector[i] = cg_number(e->m, 0, cut.width[i % cut.count]);
         return;
     }
     if (!e->base[stmt]) e->base[stmt] = cg_pointer(e, &s->access);
@@ -324,11 +328,15 @@ static LLVMValueRef fold_columns(cg_emit *e, const ir_stmt *s, int64_t row, bool
     LLVMValueRef total = NULL;
     for (int v = 0; v < cut.count; v++) {
         LLVMValueRef next = cg_value(e, x, row, v);
-        while (total && cg_width(total) > cut.width[v]) total = cg_halve(e->m, total, sum);
-        if (!total) total = next;
-        else total = sum ? cg_add(e->m, total, next) : cg_max(e->m, total, next);
+        while (total && cg_width(total) > cut.width[v])
+            total = cg_halve(e->m, total, sum);
+        if (!total)
+            total = next;
+        else
+            total = sum ? cg_add(e->m, total, next) : cg_max(e->m, total, next);
     }
-    while (cg_width(total) > 1) total = cg_halve(e->m, total, sum);
+    while (cg_width(total) > 1)
+        total = cg_halve(e->m, total, sum);
     return total;
 }
 
@@ -419,7 +427,8 @@ LLVMValueRef cg_value(cg_emit *e, int32_t stmt, int64_t row, int vector) {
 void cg_force(cg_emit *e, int32_t stmt) {
     cg_element *t = shape(e, stmt);
     for (int64_t r = 0; r < t->rows; r++)
-        for (int v = 0; v < t->vectors; v++) cg_value(e, stmt, r, v);
+        for (int v = 0; v < t->vectors; v++)
+            cg_value(e, stmt, r, v);
 }
 
 /* ---- stores ---- */
@@ -441,8 +450,7 @@ static void store_guarded(cg_emit *e, int32_t stmt) {
     if (inside == 0) return;
     int64_t rows = cg_extent(e, s->rows), cols = cg_extent(e, s->cols);
     cg_cut cut = cg_cut_columns(e, cols);
-    LLVMValueRef *all =
-        ir_arena_alloc(e->arena, (size_t)(rows * cut.count) * sizeof *all);
+    LLVMValueRef *all = ir_arena_alloc(e->arena, (size_t)(rows * cut.count) * sizeof *all);
     for (int64_t r = 0; r < rows; r++)
         for (int v = 0; v < cut.count; v++)
             all[r * cut.count + v] = cg_operand(e, s->operand[0], r, cols, v);
@@ -453,7 +461,8 @@ static void store_guarded(cg_emit *e, int32_t stmt) {
         LLVMPositionBuilderAtEnd(b, yes);
     }
     for (int64_t r = 0; r < rows; r++)
-        for (int v = 0; v < cut.count; v++) store_one(e, stmt, r, v, all[r * cut.count + v]);
+        for (int v = 0; v < cut.count; v++)
+            store_one(e, stmt, r, v, all[r * cut.count + v]);
     if (inside < 0) {
         LLVMBuildBr(b, after);
         LLVMPositionBuilderAtEnd(b, after);
@@ -477,6 +486,7 @@ void cg_store_group(cg_emit *e, int32_t first, int32_t end) {
         for (int v = 0; v < vectors; v++) {
             for (int32_t i = first; i < end; i++)
                 value[i - first] = cg_operand(e, e->k->stmts[i].operand[0], r, cols, v);
-            for (int32_t i = first; i < end; i++) store_one(e, i, r, v, value[i - first]);
+            for (int32_t i = first; i < end; i++)
+                store_one(e, i, r, v, value[i - first]);
         }
 }

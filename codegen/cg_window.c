@@ -1,13 +1,17 @@
 /* Depthwise windows: a run of pixels of one line (or the taps of one kernel line) times channels.
  *
- * Every image vector is loaded once per line of taps and meets all taps it belongs to while it is in a
- * register. Pixels outside the image are known statically where the loop over x is constant (edge steps
- * are peeled); lines outside it bound the loop over ky.
+ * Every image vector is loaded once per line of taps and meets all taps it belongs to while it is
+ * in a register. Pixels outside the image are known statically where the loop over x is constant
+ * (edge steps are peeled); lines outside it bound the loop over ky.
  */
 #include "cg_emit.h"
 
 /* Pointer to pixel (0,0) plus what is constant, and the channel vector. */
-typedef struct image { int32_t param; LLVMValueRef base; int64_t constant, pixel, line; } image;
+typedef struct image {
+    int32_t param;
+    LLVMValueRef base;
+    int64_t constant, pixel, line;
+} image;
 
 static image image_of(cg_emit *e, const ir_access *a, int64_t line) {
     int64_t constant = a->at.base;
@@ -36,7 +40,9 @@ static LLVMValueRef loop_value(cg_emit *e, int32_t loop) {
 }
 
 /* First and last + 1 of the lines t for which 0 <= line + t - pad < height, 0 <= t < count. */
-typedef struct bounds { LLVMValueRef first, last; } bounds;
+typedef struct bounds {
+    LLVMValueRef first, last;
+} bounds;
 static bounds line_bounds(cg_emit *e, LLVMValueRef line, int64_t pad, int64_t height,
                           int64_t count) {
     LLVMBuilderRef b = e->m->builder;
@@ -109,7 +115,8 @@ void cg_emit_window(cg_emit *e, int32_t id) {
         l.tap_line = cg_element_at(e, taps.param, l.tap_line, taps.constant);
         add_line(e, &l, acc);
         cg_range_end(e, &range, 1, ky.last, acc);
-        for (int64_t r = 0; r < rows; r++) cg_set(e, id, r, v, acc[r]);
+        for (int64_t r = 0; r < rows; r++)
+            cg_set(e, id, r, v, acc[r]);
     }
 }
 
@@ -135,8 +142,8 @@ static void add_pixels(cg_emit *e, const grad_line *l, LLVMValueRef dynamic, int
         dy = step_pointer(e, l->dy.param, dy, dynamic, l->dy.pixel);
     }
     for (int64_t p = 0; p < count; p++) {
-        LLVMValueRef d = cg_load_vector(e, l->dy.param, dy, (at + p) * l->dy.pixel + l->first,
-                                        l->width, 1);
+        LLVMValueRef d =
+            cg_load_vector(e, l->dy.param, dy, (at + p) * l->dy.pixel + l->first, l->width, 1);
         for (int64_t k = 0; k < w->kernel_w; k++) {
             int64_t pixel = at + p + k - pad;
             if (!dynamic && !w->haloed && (pixel < 0 || pixel >= w->width)) continue;
@@ -188,10 +195,9 @@ void cg_emit_window_dw(cg_emit *e, int32_t id) {
     LLVMValueRef *start = ir_arena_alloc(e->arena, (size_t)(taps * cut.count) * sizeof *start);
     LLVMValueRef *sum = ir_arena_alloc(e->arena, (size_t)(taps * cut.count) * sizeof *sum);
     for (int i = 0; i < (int)taps * cut.count; i++)
-        sum[i] = start[i] =
-            s->operand[0] == IR_NO_STMT
-                ? cg_number(e->m, 0, cut.width[i / taps])
-                : cg_operand(e, s->operand[0], i % taps, cols, (int)(i / taps));
+        sum[i] = start[i] = s->operand[0] == IR_NO_STMT
+                                ? cg_number(e->m, 0, cut.width[i / taps])
+                                : cg_operand(e, s->operand[0], i % taps, cols, (int)(i / taps));
     from = LLVMGetInsertBlock(b);
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, first, last, ""), some, after);
     LLVMPositionBuilderAtEnd(b, some);
@@ -213,8 +219,8 @@ void cg_emit_window_dw(cg_emit *e, int32_t id) {
     LLVMPositionBuilderAtEnd(b, after);
     for (int i = 0; i < (int)taps * cut.count; i++) {
         LLVMValueRef phi = LLVMBuildPhi(b, LLVMTypeOf(sum[i]), "");
-        LLVMAddIncoming(phi, (LLVMValueRef[]){start[i], sum[i]},
-                        (LLVMBasicBlockRef[]){from, done}, 2);
+        LLVMAddIncoming(phi, (LLVMValueRef[]){start[i], sum[i]}, (LLVMBasicBlockRef[]){from, done},
+                        2);
         cg_set(e, id, i % taps, (int)(i / taps), phi);
     }
 }

@@ -13,7 +13,9 @@ typedef struct block {
     _Alignas(ALIGNMENT) unsigned char data[];
 } block;
 
-struct ir_arena { block *first; };
+struct ir_arena {
+    block *first;
+};
 
 static _Noreturn void out_of_memory(size_t bytes) {
     fprintf(stderr, "cnx: out of memory (%zu bytes wanted)\n", bytes);
@@ -122,6 +124,7 @@ void ir_text_free(ir_text *text) {
 
 uint64_t ir_hash(uint64_t hash, const void *data, size_t bytes) {
     const unsigned char *p = data;
-    for (size_t i = 0; i < bytes; i++) hash = (hash ^ p[i]) * 1099511628211ull;
+    for (size_t i = 0; i < bytes; i++)
+        hash = (hash ^ p[i]) * 1099511628211ull;
     return hash;
 }

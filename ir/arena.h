@@ -1,8 +1,9 @@
 /* Arenas: memory that lives and dies together.
  *
- * A graph, a plan and every pass own one arena. Nothing in an arena is freed singly; the whole arena
- * is. Allocation never returns NULL: out of memory is reported and aborts, since a compiler can do
- * nothing sensible without memory (run-time memory is the runtime's, which does return errors).
+ * A graph, a plan and every pass own one arena. Nothing in an arena is freed singly; the whole
+ * arena is. Allocation never returns NULL: out of memory is reported and aborts, since a compiler
+ * can do nothing sensible without memory (run-time memory is the runtime's, which does return
+ * errors).
  *
  *     ir_arena *arena = ir_arena_new();
  *     int64_t *dims = ir_arena_alloc(arena, 4 * sizeof *dims);     zeroed, 16-byte aligned
@@ -24,7 +25,8 @@ char *ir_arena_printf(ir_arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 char *ir_arena_strndup(ir_arena *arena, const char *text, size_t length);
 
-/* A growing array in an arena: returns the (possibly moved) array with room for one more element. */
+/* A growing array in an arena: returns the (possibly moved) array with room for one more element.
+ */
 void *ir_arena_grow(ir_arena *arena, void *array, size_t count, size_t *capacity,
                     size_t element_size);
 /* Appends one zeroed element and yields a pointer to it; `array` must be a typed lvalue. */

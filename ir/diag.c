@@ -66,7 +66,8 @@ static void print_excerpt(ir_loc loc, int line, int column, FILE *out) {
     }
     fprintf(out, "\n      | %*s^", column - 1 - skip, "");
     int room = shown - (column - skip);
-    for (int i = 1; i < (int)loc.length && i <= room; i++) fputc('~', out);
+    for (int i = 1; i < (int)loc.length && i <= room; i++)
+        fputc('~', out);
     fputc('\n', out);
 }
 
@@ -89,7 +90,8 @@ static size_t distance(const char *a, const char *b, size_t limit) {
     enum { LONGEST = 64 };
     size_t n = strlen(a), m = strlen(b), row[LONGEST + 1];
     if (n > LONGEST || m > LONGEST) return limit + 1;
-    for (size_t j = 0; j <= m; j++) row[j] = j;
+    for (size_t j = 0; j <= m; j++)
+        row[j] = j;
     for (size_t i = 1; i <= n; i++) {
         size_t diagonal = row[0];
         row[0] = i;

@@ -36,11 +36,11 @@ typedef struct ir_message {
 } ir_message;
 
 typedef struct ir_diag {
-    ir_arena *arena;       /* owns the texts */
-    ir_message *messages;  /* the first IR_DIAG_LIMIT */
-    size_t count;          /* messages kept */
-    size_t capacity;       /* room in messages */
-    size_t errors;         /* all errors, kept or not */
+    ir_arena *arena;      /* owns the texts */
+    ir_message *messages; /* the first IR_DIAG_LIMIT */
+    size_t count;         /* messages kept */
+    size_t capacity;      /* room in messages */
+    size_t errors;        /* all errors, kept or not */
 } ir_diag;
 
 ir_diag *ir_diag_new(void);

@@ -21,7 +21,8 @@ void ir_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]
 static int64_t *last_uses(const ir_graph *graph) {
     int64_t *last = calloc(graph->count + 1, sizeof *last);
     if (!last) IR_BUG("out of memory");
-    for (size_t i = 0; i < graph->count; i++) last[i] = -1;
+    for (size_t i = 0; i < graph->count; i++)
+        last[i] = -1;
     for (size_t i = 0; i < graph->output_count; i++)
         last[graph->outputs[i].value.id] = (int64_t)graph->count;
     for (size_t i = 0; i < graph->update_count; i++)
@@ -39,12 +40,17 @@ static double *source_value(const ir_node *node, const double *given,
     size_t n = (size_t)ir_type_elements(node->type);
     double *value = calloc(n, sizeof *value);
     if (!value) IR_BUG("out of memory");
-    if (node->op == IR_OP_lr) *value = scalars->lr;
-    else if (node->op == IR_OP_step) *value = (double)scalars->step;
+    if (node->op == IR_OP_lr)
+        *value = scalars->lr;
+    else if (node->op == IR_OP_step)
+        *value = (double)scalars->step;
     else if (node->op == IR_OP_constant)
-        for (size_t i = 0; i < n; i++) value[i] = node->attrs.value;
-    else if (given) memcpy(value, given, n * sizeof *value);
-    else if (node->op != IR_OP_state) IR_BUG("no tensor for source '%s'", node->name);
+        for (size_t i = 0; i < n; i++)
+            value[i] = node->attrs.value;
+    else if (given)
+        memcpy(value, given, n * sizeof *value);
+    else if (node->op != IR_OP_state)
+        IR_BUG("no tensor for source '%s'", node->name);
     return value;
 }
 
@@ -75,7 +81,8 @@ ir_eval_result *ir_eval_graph(const ir_graph *graph, const double *const *source
         if (last[i] < 0) continue;
         if (ir_op_get(node->op)->kind == IR_SOURCE)
             result->value[i] = source_value(node, sources ? sources[i] : NULL, scalars);
-        else result->value[i] = node_value(graph, node, result->value, scalars);
+        else
+            result->value[i] = node_value(graph, node, result->value, scalars);
         for (int o = 0; o < node->operand_count; o++) {
             uint32_t id = node->operand[o].id;
             if (last[id] != (int64_t)i) continue;
@@ -89,7 +96,8 @@ ir_eval_result *ir_eval_graph(const ir_graph *graph, const double *const *source
 
 void ir_eval_free(ir_eval_result *result) {
     if (!result) return;
-    for (size_t i = 0; i < result->count; i++) free(result->value[i]);
+    for (size_t i = 0; i < result->count; i++)
+        free(result->value[i]);
     free(result->value);
     free(result);
 }

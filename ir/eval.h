@@ -8,18 +8,18 @@
 #include "graph.h"
 
 typedef struct ir_eval_scalars {
-    double lr;      /* learning rate of this step */
-    uint64_t step;  /* from 1 */
-    uint64_t seed;  /* key of the random streams */
+    double lr;     /* learning rate of this step */
+    uint64_t step; /* from 1 */
+    uint64_t seed; /* key of the random streams */
 } ir_eval_scalars;
 
 typedef struct ir_eval_result {
-    double **value;  /* per node: the tensor, or NULL if it was not needed */
-    size_t count;    /* nodes */
+    double **value; /* per node: the tensor, or NULL if it was not needed */
+    size_t count;   /* nodes */
 } ir_eval_result;
 
-/* `sources[id]` is the tensor of source node id (input, param, state); others are ignored. Evaluates
- * what outputs and updates need. Free with ir_eval_free. */
+/* `sources[id]` is the tensor of source node id (input, param, state); others are ignored.
+ * Evaluates what outputs and updates need. Free with ir_eval_free. */
 ir_eval_result *ir_eval_graph(const ir_graph *graph, const double *const *sources,
                               const ir_eval_scalars *scalars);
 void ir_eval_free(ir_eval_result *result);

@@ -101,12 +101,11 @@ static bool complete(ir_graph *graph, const ir_shape_args *args, const ir_attrs 
     return true;
 }
 
-ir_value ir_build_at(ir_graph *graph, ir_diag *diag, ir_loc loc, ir_op op,
-                     const ir_value *operands, int operand_count, const ir_attrs *attrs,
-                     const char *name) {
+ir_value ir_build_at(ir_graph *graph, ir_diag *diag, ir_loc loc, ir_op op, const ir_value *operands,
+                     int operand_count, const ir_attrs *attrs, const char *name) {
     ir_node node = {.op = op, .operand_count = operand_count, .loc = loc};
-    ir_shape_args args = {.diag = diag, .loc = loc, .op = op, .count = operand_count,
-                          .attrs = &node.attrs};
+    ir_shape_args args = {
+        .diag = diag, .loc = loc, .op = op, .count = operand_count, .attrs = &node.attrs};
     int least, most;
     ir_op_arity(op, &least, &most);
     if (operand_count < least || operand_count > most) {
@@ -192,8 +191,8 @@ ir_value ir_sum(ir_graph *graph, ir_value x, ir_ints axes, bool keep) {
 }
 
 ir_value ir_constant(ir_graph *graph, ir_type type, double value) {
-    ir_attrs attrs = {.shape = shape_ints(type), .value = value,
-                      .set = IR_SET(shape) | IR_SET(value)};
+    ir_attrs attrs = {
+        .shape = shape_ints(type), .value = value, .set = IR_SET(shape) | IR_SET(value)};
     return ir_build(graph, IR_OP_constant, NULL, 0, &attrs, NULL);
 }
 

@@ -1,15 +1,15 @@
 /* The graph: SSA values with static types, in one flat array, in topological order.
  *
  * A value is the index of the node that computes it; every op has exactly one result. Nodes are
- * appended by ir_build, which checks arity, fills attribute defaults and infers the type through the
- * op's shape hook. Passes never edit in place: they copy into a new graph with a value map.
+ * appended by ir_build, which checks arity, fills attribute defaults and infers the type through
+ * the op's shape hook. Passes never edit in place: they copy into a new graph with a value map.
  *
  * A graph is a program of one kind:
  *   infer   inputs -> outputs (logits)
  *   grad    inputs -> outputs (loss, logits, grad.<parameter> ...); no update
  *   train   inputs -> outputs (loss, logits) and updates of parameters and state
- * Outputs are named. Updates say that after the step `target` (a param or state node) holds `value`;
- * all reads of the target see the old value.
+ * Outputs are named. Updates say that after the step `target` (a param or state node) holds
+ * `value`; all reads of the target see the old value.
  *
  * Invariants (ir_verify): operands precede their users; types equal what the shape hooks infer;
  * names of inputs, params, states and outputs are unique; every update's types agree.
@@ -28,7 +28,7 @@
 enum { IR_FORMAT_VERSION = 1, IR_MAX_OPERANDS = 6 };
 
 typedef struct ir_ints {
-    int32_t count;              /* 0: not given */
+    int32_t count; /* 0: not given */
     int64_t item[IR_MAX_RANK];
 } ir_ints;
 #define IR_INTS(...)                                                                               \
@@ -43,7 +43,11 @@ typedef enum ir_attr {
 } ir_attr;
 
 typedef enum ir_attr_kind {
-    IR_ATTR_INT, IR_ATTR_FLOAT, IR_ATTR_BOOL, IR_ATTR_TEXT, IR_ATTR_INTS
+    IR_ATTR_INT,
+    IR_ATTR_FLOAT,
+    IR_ATTR_BOOL,
+    IR_ATTR_TEXT,
+    IR_ATTR_INTS
 } ir_attr_kind;
 
 /* One field per attribute; `set` says which were given or filled from defaults. */
@@ -74,12 +78,18 @@ typedef enum ir_op {
 
 typedef enum ir_op_kind { IR_SOURCE, IR_COMPOSITE, IR_PRIMITIVE } ir_op_kind;
 typedef enum ir_trait {
-    IR_NONE = 0, IR_POINTWISE = 1, IR_PRODUCT = 2, IR_REDUCES = 4, IR_ROWS = 8, IR_MOVES = 16,
-    IR_RANDOM = 32, IR_WEIGHT_PRODUCT = 64
+    IR_NONE = 0,
+    IR_POINTWISE = 1,
+    IR_PRODUCT = 2,
+    IR_REDUCES = 4,
+    IR_ROWS = 8,
+    IR_MOVES = 16,
+    IR_RANDOM = 32,
+    IR_WEIGHT_PRODUCT = 64
 } ir_trait;
 
 typedef struct ir_op_info {
-    const char *name;       /* "matmul_nt" */
+    const char *name; /* "matmul_nt" */
     ir_op_kind kind;
     const char *operands;   /* "x w b?" */
     const char *attributes; /* "eps=1e-6" */
@@ -87,37 +97,50 @@ typedef struct ir_op_info {
     const char *doc;
 } ir_op_info;
 
-typedef struct ir_value { uint32_t id; } ir_value; /* index into nodes; IR_NO_VALUE: none */
+typedef struct ir_value {
+    uint32_t id;
+} ir_value; /* index into nodes; IR_NO_VALUE: none */
 #define IR_NO_VALUE ((ir_value){UINT32_MAX})
-static inline bool ir_some(ir_value value) { return value.id != UINT32_MAX; }
+static inline bool ir_some(ir_value value) {
+    return value.id != UINT32_MAX;
+}
 
 typedef struct ir_node {
     ir_op op;
-    ir_type type;                        /* of the result */
+    ir_type type; /* of the result */
     int32_t operand_count;
     ir_value operand[IR_MAX_OPERANDS];
     ir_attrs attrs;
-    const char *name;                    /* sources: the tensor's name; others: label or NULL */
-    ir_loc loc;                          /* where the user wrote it, if anywhere */
+    const char *name; /* sources: the tensor's name; others: label or NULL */
+    ir_loc loc;       /* where the user wrote it, if anywhere */
 } ir_node;
 
 typedef enum ir_kind { IR_KIND_INFER, IR_KIND_GRAD, IR_KIND_TRAIN } ir_kind;
 
-typedef struct ir_output { const char *name; ir_value value; } ir_output;
-typedef struct ir_update { ir_value target; ir_value value; } ir_update;
-typedef struct ir_meta { const char *key; const char *value; } ir_meta; /* "mean" "0.485 0.456 0.406" */
+typedef struct ir_output {
+    const char *name;
+    ir_value value;
+} ir_output;
+typedef struct ir_update {
+    ir_value target;
+    ir_value value;
+} ir_update;
+typedef struct ir_meta {
+    const char *key;
+    const char *value;
+} ir_meta; /* "mean" "0.485 0.456 0.406" */
 
 typedef struct ir_graph {
-    ir_arena *arena;    /* owns everything below */
-    const char *name;   /* identifier: of the model */
+    ir_arena *arena;  /* owns everything below */
+    const char *name; /* identifier: of the model */
     ir_kind kind;
-    ir_node *nodes;     /* topological order */
+    ir_node *nodes; /* topological order */
     size_t count, capacity;
     ir_output *outputs;
     size_t output_count, output_capacity;
     ir_update *updates;
     size_t update_count, update_capacity;
-    ir_meta *metas;     /* facts that travel with the model: classes, mean, std, image size */
+    ir_meta *metas; /* facts that travel with the model: classes, mean, std, image size */
     size_t meta_count, meta_capacity;
 } ir_graph;
 
@@ -134,9 +157,9 @@ bool ir_op_takes(ir_op op, ir_attr attr, bool *required, const char **default_te
 ir_graph *ir_graph_new(const char *name, ir_kind kind);
 void ir_graph_free(ir_graph *graph);
 
-/* Appends a node. `attrs` may be NULL; attributes count as given when their bit in `set` is on or the
- * field is non-zero. On a wrong shape or attribute records an error in `diag` at `loc` and returns
- * IR_NO_VALUE; with diag NULL (passes), such an error is a compiler bug. */
+/* Appends a node. `attrs` may be NULL; attributes count as given when their bit in `set` is on or
+ * the field is non-zero. On a wrong shape or attribute records an error in `diag` at `loc` and
+ * returns IR_NO_VALUE; with diag NULL (passes), such an error is a compiler bug. */
 ir_value ir_build_at(ir_graph *graph, ir_diag *diag, ir_loc loc, ir_op op, const ir_value *operands,
                      int operand_count, const ir_attrs *attrs, const char *name);
 ir_value ir_build(ir_graph *graph, ir_op op, const ir_value *operands, int operand_count,
@@ -167,7 +190,8 @@ static inline ir_type ir_type_of(const ir_graph *graph, ir_value value) {
     return ir_at(graph, value)->type;
 }
 
-/* The table of kept tiles that a tile-sparse value was gathered with; IR_NO_VALUE if it is dense. */
+/* The table of kept tiles that a tile-sparse value was gathered with; IR_NO_VALUE if it is dense.
+ */
 ir_value ir_sparse_table(const ir_graph *graph, ir_value value);
 
 /* Copies the texts among the attributes into the graph's arena. */
@@ -185,8 +209,12 @@ ir_graph *ir_graph_parse(const ir_source *source, ir_diag *diag); /* NULL after 
 /* Checks every invariant; reports into diag (a user's .cnxir) or returns false. */
 bool ir_verify(const ir_graph *graph, ir_diag *diag);
 
-/* Multiply-accumulates and bytes touched by one node (op_*.c: ir_cost of products; others 0 MACs). */
-typedef struct ir_cost { int64_t macs; int64_t bytes; } ir_cost;
+/* Multiply-accumulates and bytes touched by one node (op_*.c: ir_cost of products; others 0 MACs).
+ */
+typedef struct ir_cost {
+    int64_t macs;
+    int64_t bytes;
+} ir_cost;
 ir_cost ir_node_cost(const ir_graph *graph, ir_value value);
 
 #endif

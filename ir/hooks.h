@@ -14,12 +14,12 @@
 
 /* What a shape hook sees; report with ir_shape_error. */
 typedef struct ir_shape_args {
-    ir_diag *diag;              /* NULL: errors are compiler bugs */
+    ir_diag *diag; /* NULL: errors are compiler bugs */
     ir_loc loc;
     ir_op op;
-    int count;                  /* operands given */
+    int count; /* operands given */
     ir_type type[IR_MAX_OPERANDS];
-    const ir_attrs *attrs;      /* defaults filled in */
+    const ir_attrs *attrs; /* defaults filled in */
 } ir_shape_args;
 bool ir_shape_error(const ir_shape_args *args, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -28,9 +28,9 @@ bool ir_shape_error(const ir_shape_args *args, const char *format, ...)
 typedef struct ir_eval_args {
     const ir_node *node;
     int count;
-    ir_type type[IR_MAX_OPERANDS];      /* of the operands */
+    ir_type type[IR_MAX_OPERANDS]; /* of the operands */
     const double *in[IR_MAX_OPERANDS];
-    double *out;                        /* node->type elements, zeroed */
+    double *out; /* node->type elements, zeroed */
     const ir_eval_scalars *scalars;
 } ir_eval_args;
 
@@ -47,7 +47,8 @@ typedef struct ir_eval_args {
 #include "ops.def"
 #undef OP
 
-/* Dispatchers. ir_expand: `node` may live in another graph; its operands must be valid in `graph`. */
+/* Dispatchers. ir_expand: `node` may live in another graph; its operands must be valid in `graph`.
+ */
 bool ir_infer(const ir_shape_args *args, ir_type *out);
 void ir_eval(const ir_eval_args *args);
 ir_value ir_expand(ir_graph *graph, const ir_node *node);

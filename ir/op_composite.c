@@ -1,5 +1,5 @@
-/* Composite ops: what users write. Each is defined by its evaluation; its expansion into primitive ops
- * must give the same, which the tests check. */
+/* Composite ops: what users write. Each is defined by its evaluation; its expansion into primitive
+ * ops must give the same, which the tests check. */
 #include "op_util.h"
 
 #include <math.h>
@@ -17,7 +17,8 @@ static ir_value add_bias(ir_graph *graph, const ir_node *node, ir_value y) {
 }
 
 static bool check_bias(const ir_shape_args *args, int64_t outputs) {
-    if (args->count < 3 || (args->type[2].rank == 1 && args->type[2].dim[0] == outputs)) return true;
+    if (args->count < 3 || (args->type[2].rank == 1 && args->type[2].dim[0] == outputs))
+        return true;
     return ir_shape_error(args, "bias is %s, expected (%lld)", op_shape(args->type[2]).text,
                           (long long)outputs);
 }
@@ -51,8 +52,8 @@ static bool is_matrix(ir_type w) {
 
 static ir_value as_matrix(ir_graph *graph, ir_value w) {
     ir_type type = ir_type_of(graph, w);
-    return ir_reshape(graph, w,
-                      ir_type_make(IR_F32, 2, (int64_t[]){type.dim[0], op_span(type, 1, type.rank)}));
+    return ir_reshape(
+        graph, w, ir_type_make(IR_F32, 2, (int64_t[]){type.dim[0], op_span(type, 1, type.rank)}));
 }
 
 OP_SHAPE(linear) {
@@ -72,7 +73,8 @@ OP_EVAL(linear) {
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < o; j++) {
             double sum = args->count > 2 ? args->in[2][j] : 0;
-            for (int64_t i = 0; i < k; i++) sum += args->in[0][r * k + i] * args->in[1][j * k + i];
+            for (int64_t i = 0; i < k; i++)
+                sum += args->in[0][r * k + i] * args->in[1][j * k + i];
             args->out[r * o + j] = sum;
         }
 }
@@ -91,7 +93,8 @@ static bool conv_shape(const ir_shape_args *args, int64_t groups, ir_type *out) 
     if (w.rank != 4)
         return ir_shape_error(args, "weight is %s, expected (O,C,kh,kw)", op_shape(w).text);
     if (groups < 1 || x.dim[3] % groups || w.dim[0] % groups)
-        return ir_shape_error(args, "%lld inputs and %lld outputs are not divisible into %lld groups",
+        return ir_shape_error(args,
+                              "%lld inputs and %lld outputs are not divisible into %lld groups",
                               (long long)x.dim[3], (long long)w.dim[0], (long long)groups);
     if (w.dim[1] != x.dim[3] / groups)
         return ir_shape_error(args, "weight %s has %lld input channels, input %s has %lld%s",
@@ -144,8 +147,10 @@ static ir_value conv_expand(ir_graph *graph, const ir_node *node, int64_t groups
     bool plain = w.dim[2] == 1 && w.dim[3] == 1 && a->stride.item[0] == 1 &&
                  a->stride.item[1] == 1 && a->pad.item[0] == 0 && a->pad.item[1] == 0;
     if (!plain) {
-        ir_attrs unfold = {.kernel = IR_INTS(w.dim[2], w.dim[3]), .stride = a->stride,
-                           .pad = a->pad, .groups = groups,
+        ir_attrs unfold = {.kernel = IR_INTS(w.dim[2], w.dim[3]),
+                           .stride = a->stride,
+                           .pad = a->pad,
+                           .groups = groups,
                            .set = IR_SET(kernel) | IR_SET(stride) | IR_SET(pad) | IR_SET(groups)};
         x = build(graph, IR_OP_unfold, x, &unfold);
     }
@@ -157,9 +162,15 @@ static ir_value conv_expand(ir_graph *graph, const ir_node *node, int64_t groups
     return add_bias(graph, node, y);
 }
 
-OP_SHAPE(conv2d) { return conv_shape(args, args->attrs->groups, out); }
-OP_EVAL(conv2d) { conv_eval(args, args->node->attrs.groups); }
-OP_EXPAND(conv2d) { return conv_expand(graph, node, node->attrs.groups); }
+OP_SHAPE(conv2d) {
+    return conv_shape(args, args->attrs->groups, out);
+}
+OP_EVAL(conv2d) {
+    conv_eval(args, args->node->attrs.groups);
+}
+OP_EXPAND(conv2d) {
+    return conv_expand(graph, node, node->attrs.groups);
+}
 
 OP_SHAPE(depthwise_conv) {
     if (args->type[0].rank != 4)
@@ -167,7 +178,9 @@ OP_SHAPE(depthwise_conv) {
                               op_shape(args->type[0]).text);
     return conv_shape(args, args->type[0].dim[3], out);
 }
-OP_EVAL(depthwise_conv) { conv_eval(args, args->type[0].dim[3]); }
+OP_EVAL(depthwise_conv) {
+    conv_eval(args, args->type[0].dim[3]);
+}
 OP_EXPAND(depthwise_conv) {
     ir_type x = ir_type_of(graph, IN(0)), w = ir_type_of(graph, IN(1));
     const ir_attrs *a = &node->attrs;
@@ -183,24 +196,28 @@ OP_EXPAND(depthwise_conv) {
 
 static bool affine_shape(const ir_shape_args *args, ir_type *out) {
     *out = args->type[0];
-    if (out->rank < 2) return ir_shape_error(args, "input is %s, expected (..,C)", op_shape(*out).text);
+    if (out->rank < 2)
+        return ir_shape_error(args, "input is %s, expected (..,C)", op_shape(*out).text);
     for (int i = 1; i < 3; i++)
         if (args->type[i].rank != 1 || args->type[i].dim[0] != out->dim[out->rank - 1])
             return ir_shape_error(args, "%s is %s, expected (%lld)", i == 1 ? "weight" : "bias",
-                                  op_shape(args->type[i]).text,
-                                  (long long)out->dim[out->rank - 1]);
+                                  op_shape(args->type[i]).text, (long long)out->dim[out->rank - 1]);
     return true;
 }
 
-OP_SHAPE(layer_norm) { return affine_shape(args, out); }
+OP_SHAPE(layer_norm) {
+    return affine_shape(args, out);
+}
 OP_EVAL(layer_norm) {
     int64_t c = args->type[1].dim[0], rows = ir_type_elements(args->type[0]) / c;
     for (int64_t r = 0; r < rows; r++) {
         const double *x = args->in[0] + r * c;
         double sum = 0, squares = 0;
-        for (int64_t i = 0; i < c; i++) sum += x[i];
+        for (int64_t i = 0; i < c; i++)
+            sum += x[i];
         double mean = sum / (double)c;
-        for (int64_t i = 0; i < c; i++) squares += (x[i] - mean) * (x[i] - mean);
+        for (int64_t i = 0; i < c; i++)
+            squares += (x[i] - mean) * (x[i] - mean);
         double rstd = 1 / sqrt(squares / (double)c + args->node->attrs.eps);
         for (int64_t i = 0; i < c; i++)
             args->out[r * c + i] = (x[i] - mean) * rstd * args->in[1][i] + args->in[2][i];
@@ -222,27 +239,33 @@ OP_SHAPE(drop_path) {
     if (out->rank < 1) return ir_shape_error(args, "operand is a scalar, expected samples");
     return true;
 }
-OP_EVAL(drop_path) { eval_expansion(args); }
+OP_EVAL(drop_path) {
+    eval_expansion(args);
+}
 OP_EXPAND(drop_path) {
     ir_type x = ir_type_of(graph, IN(0));
     if (node->attrs.rate == 0) return IN(0);
-    ir_attrs attrs = {.rate = node->attrs.rate, .stream = node->attrs.stream,
+    ir_attrs attrs = {.rate = node->attrs.rate,
+                      .stream = node->attrs.stream,
                       .set = IR_SET(rate) | IR_SET(stream) | IR_SET(shape)};
     attrs.shape.count = x.rank;
-    for (int d = 0; d < x.rank; d++) attrs.shape.item[d] = d ? 1 : x.dim[0];
+    for (int d = 0; d < x.rank; d++)
+        attrs.shape.item[d] = d ? 1 : x.dim[0];
     ir_value step = ir_build(graph, IR_OP_step, NULL, 0, NULL, NULL);
     return ir_binary(graph, IR_OP_mul, IN(0), build(graph, IR_OP_random_keep, step, &attrs));
 }
 
 static ir_value mean_of(ir_graph *graph, ir_value x, ir_ints axes, bool keep) {
     double count = 1;
-    for (int i = 0; i < axes.count; i++) count *= (double)ir_type_of(graph, x).dim[axes.item[i]];
+    for (int i = 0; i < axes.count; i++)
+        count *= (double)ir_type_of(graph, x).dim[axes.item[i]];
     return ir_scale(graph, ir_sum(graph, x, axes, keep), 1 / count);
 }
 
 static ir_ints all_axes(ir_type type) {
     ir_ints axes = {.count = type.rank};
-    for (int d = 0; d < type.rank; d++) axes.item[d] = d;
+    for (int d = 0; d < type.rank; d++)
+        axes.item[d] = d;
     return axes;
 }
 
@@ -262,7 +285,8 @@ OP_EVAL(global_avg_pool) {
 }
 OP_EXPAND(global_avg_pool) {
     ir_ints sites = {.count = ir_type_of(graph, IN(0)).rank - 2};
-    for (int i = 0; i < sites.count; i++) sites.item[i] = i + 1;
+    for (int i = 0; i < sites.count; i++)
+        sites.item[i] = i + 1;
     return mean_of(graph, IN(0), sites, false);
 }
 
@@ -270,8 +294,12 @@ OP_SHAPE(mean) {
     ir_shape_args as_sum = *args;
     return ir_shape_sum(&as_sum, out);
 }
-OP_EVAL(mean) { eval_expansion(args); }
-OP_EXPAND(mean) { return mean_of(graph, IN(0), node->attrs.axes, node->attrs.keep); }
+OP_EVAL(mean) {
+    eval_expansion(args);
+}
+OP_EXPAND(mean) {
+    return mean_of(graph, IN(0), node->attrs.axes, node->attrs.keep);
+}
 
 /* ---- losses ---- */
 
@@ -315,8 +343,10 @@ OP_EVAL(cross_entropy) {
     for (int64_t i = 0; i < n; i++) {
         const double *x = args->in[0] + i * k;
         double most = x[0], sum = 0;
-        for (int64_t c = 1; c < k; c++) most = x[c] > most ? x[c] : most;
-        for (int64_t c = 0; c < k; c++) sum += exp(x[c] - most);
+        for (int64_t c = 1; c < k; c++)
+            most = x[c] > most ? x[c] : most;
+        for (int64_t c = 0; c < k; c++)
+            sum += exp(x[c] - most);
         for (int64_t c = 0; c < k; c++) {
             double t = hard ? ((int64_t)args->in[1][i] == c) : args->in[1][i * k + c];
             t = t * (1 - s) + s / (double)k;
@@ -329,7 +359,9 @@ OP_EXPAND(cross_entropy) {
     double s = node->attrs.smoothing, off = s / (double)x.dim[1];
     ir_value target = IN(1);
     if (ir_type_of(graph, target).dtype == IR_I64) {
-        ir_attrs attrs = {.classes = x.dim[1], .on = 1 - s + off, .off = off,
+        ir_attrs attrs = {.classes = x.dim[1],
+                          .on = 1 - s + off,
+                          .off = off,
                           .set = IR_SET(classes) | IR_SET(on) | IR_SET(off)};
         target = build(graph, IR_OP_one_hot, target, &attrs);
     } else if (s != 0) {

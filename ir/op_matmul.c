@@ -4,7 +4,8 @@
  *     matmul_nn   x[r,k] = sum_o y[r,o] w[o,k]
  *     matmul_tn   w[o,k] = sum_r y[r,o] x[r,k]
  *
- * With G groups, group g owns outputs [g O/G, (g+1) O/G) and inputs [g K/G, (g+1) K/G); w is (O,K/G). */
+ * With G groups, group g owns outputs [g O/G, (g+1) O/G) and inputs [g K/G, (g+1) K/G); w is
+ * (O,K/G). */
 #include "op_util.h"
 
 #define OPERAND(i) (ir_at(graph, y)->operand[i])
@@ -21,7 +22,9 @@ static bool weight_is_matrix(const ir_shape_args *args, ir_type w) {
     return ir_shape_error(args, "weight is %s, expected a matrix", op_shape(w).text);
 }
 
-static int64_t last_dim(ir_type type) { return type.rank ? type.dim[type.rank - 1] : 1; }
+static int64_t last_dim(ir_type type) {
+    return type.rank ? type.dim[type.rank - 1] : 1;
+}
 
 static bool with_last(const ir_shape_args *args, ir_type x, int64_t last, ir_type *out) {
     if (x.rank == 0) return ir_shape_error(args, "operand is a scalar, expected rows");
@@ -36,8 +39,7 @@ OP_SHAPE(matmul_nt) {
     if (!weight_is_matrix(args, w) || !groups_divide(args, w.dim[0], "outputs")) return false;
     if (last_dim(x) != w.dim[1] * g)
         return ir_shape_error(args, "input has %lld channels, weight %s expects %lld",
-                              (long long)last_dim(x), op_shape(w).text,
-                              (long long)(w.dim[1] * g));
+                              (long long)last_dim(x), op_shape(w).text, (long long)(w.dim[1] * g));
     return with_last(args, x, w.dim[0], out);
 }
 
@@ -56,10 +58,10 @@ OP_SHAPE(matmul_tn) {
         op_span(dy, 0, dy.rank - 1) != op_span(x, 0, x.rank - 1))
         return ir_shape_error(args, "rows of %s and %s differ", op_shape(dy).text,
                               op_shape(x).text);
-    if (!groups_divide(args, last_dim(dy), "outputs") || !groups_divide(args, last_dim(x), "inputs"))
+    if (!groups_divide(args, last_dim(dy), "outputs") ||
+        !groups_divide(args, last_dim(x), "inputs"))
         return false;
-    *out = ir_type_make(IR_F32, 2,
-                        (int64_t[]){last_dim(dy), last_dim(x) / args->attrs->groups});
+    *out = ir_type_make(IR_F32, 2, (int64_t[]){last_dim(dy), last_dim(x) / args->attrs->groups});
     return true;
 }
 
@@ -73,12 +75,16 @@ OP_SHAPE(matmul_nt_scaled) {
     return with_last(args, x, w.dim[0], out);
 }
 
-typedef struct product_shape { int64_t rows, groups, outputs, inputs; } product_shape;
+typedef struct product_shape {
+    int64_t rows, groups, outputs, inputs;
+} product_shape;
 
 /* Outputs and inputs of one group. */
 static product_shape shape_from(ir_type y, ir_type x, int64_t groups) {
-    return (product_shape){.rows = ir_type_elements(y) / last_dim(y), .groups = groups,
-                           .outputs = last_dim(y) / groups, .inputs = last_dim(x) / groups};
+    return (product_shape){.rows = ir_type_elements(y) / last_dim(y),
+                           .groups = groups,
+                           .outputs = last_dim(y) / groups,
+                           .inputs = last_dim(x) / groups};
 }
 
 OP_EVAL(matmul_nt) {
@@ -90,7 +96,8 @@ OP_EVAL(matmul_nt) {
                 const double *row = x + (r * s.groups + g) * s.inputs;
                 const double *weight = w + (g * s.outputs + o) * s.inputs;
                 double sum = 0;
-                for (int64_t k = 0; k < s.inputs; k++) sum += row[k] * weight[k];
+                for (int64_t k = 0; k < s.inputs; k++)
+                    sum += row[k] * weight[k];
                 args->out[(r * s.groups + g) * s.outputs + o] = sum;
             }
 }
@@ -104,7 +111,8 @@ OP_EVAL(matmul_nn) {
                 double d = dy[(r * s.groups + g) * s.outputs + o];
                 const double *weight = w + (g * s.outputs + o) * s.inputs;
                 double *out = args->out + (r * s.groups + g) * s.inputs;
-                for (int64_t k = 0; k < s.inputs; k++) out[k] += d * weight[k];
+                for (int64_t k = 0; k < s.inputs; k++)
+                    out[k] += d * weight[k];
             }
 }
 
@@ -117,7 +125,8 @@ OP_EVAL(matmul_tn) {
                 double d = dy[(r * s.groups + g) * s.outputs + o];
                 const double *row = x + (r * s.groups + g) * s.inputs;
                 double *out = args->out + (g * s.outputs + o) * s.inputs;
-                for (int64_t k = 0; k < s.inputs; k++) out[k] += d * row[k];
+                for (int64_t k = 0; k < s.inputs; k++)
+                    out[k] += d * row[k];
             }
 }
 

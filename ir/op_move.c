@@ -38,7 +38,8 @@ OP_EVAL(permute) {
     ir_type to = args->node->type, from = args->type[0];
     int64_t stride[IR_MAX_RANK], own[IR_MAX_RANK], index[IR_MAX_RANK] = {0}, at = 0;
     op_strides(from, from, own);
-    for (int d = 0; d < to.rank; d++) stride[d] = own[args->node->attrs.order.item[d]];
+    for (int d = 0; d < to.rank; d++)
+        stride[d] = own[args->node->attrs.order.item[d]];
     for (int64_t i = 0, n = ir_type_elements(to); i < n; i++) {
         args->out[i] = args->in[0][at];
         for (int d = to.rank - 1; d >= 0; d--) {
@@ -53,7 +54,8 @@ OP_GRAD(permute) {
     ir_attrs attrs = {.set = IR_SET(order)};
     const ir_ints *order = &ir_at(graph, y)->attrs.order;
     attrs.order.count = order->count;
-    for (int d = 0; d < order->count; d++) attrs.order.item[order->item[d]] = d;
+    for (int d = 0; d < order->count; d++)
+        attrs.order.item[order->item[d]] = d;
     dx[0] = ir_build(graph, IR_OP_permute, &dy, 1, &attrs, NULL);
 }
 
@@ -67,20 +69,29 @@ static bool describe(const ir_shape_args *args, ir_type image, unfold_shape *s) 
         return ir_shape_error(args, "image is %s, expected (N,H,W,C)", op_shape(image).text);
     if (a->kernel.count != 2 || a->stride.count != 2 || a->pad.count != 2)
         return ir_shape_error(args, "kernel, stride and pad take two numbers each");
-    *s = (unfold_shape){image.dim[0],      image.dim[1],      image.dim[2],      image.dim[3],
-                        0,                 0,                 a->kernel.item[0], a->kernel.item[1],
-                        a->stride.item[0], a->stride.item[1], a->pad.item[0],    a->pad.item[1],
+    *s = (unfold_shape){image.dim[0],
+                        image.dim[1],
+                        image.dim[2],
+                        image.dim[3],
+                        0,
+                        0,
+                        a->kernel.item[0],
+                        a->kernel.item[1],
+                        a->stride.item[0],
+                        a->stride.item[1],
+                        a->pad.item[0],
+                        a->pad.item[1],
                         a->groups};
     int64_t big = (int64_t)1 << 31, row;
-    if (s->kh < 1 || s->kw < 1 || s->sh < 1 || s->sw < 1 || s->ph < 0 || s->pw < 0 ||
-        s->kh > big || s->kw > big || s->ph > big || s->pw > big)
+    if (s->kh < 1 || s->kw < 1 || s->sh < 1 || s->sw < 1 || s->ph < 0 || s->pw < 0 || s->kh > big ||
+        s->kw > big || s->ph > big || s->pw > big)
         return ir_shape_error(args, "kernel and stride must be positive, pad not negative");
     if (s->groups < 1 || s->c % s->groups)
         return ir_shape_error(args, "%lld channels are not divisible into %lld groups",
                               (long long)s->c, (long long)s->groups);
     if (s->h + 2 * s->ph < s->kh || s->w + 2 * s->pw < s->kw)
-        return ir_shape_error(args, "window %lldx%lld does not fit the image %s",
-                              (long long)s->kh, (long long)s->kw, op_shape(image).text);
+        return ir_shape_error(args, "window %lldx%lld does not fit the image %s", (long long)s->kh,
+                              (long long)s->kw, op_shape(image).text);
     if (__builtin_mul_overflow(s->kh * s->kw, s->c, &row))
         return ir_shape_error(args, "window %lldx%lld of %lld channels is too large",
                               (long long)s->kh, (long long)s->kw, (long long)s->c);
@@ -128,14 +139,20 @@ static void visit(const ir_eval_args *args, ir_type image, bool unfold) {
                             if (y < 0 || y >= s.h || x < 0 || x >= s.w) continue;
                             int64_t in = ((n * s.h + y) * s.w + x) * s.c + g * cg;
                             for (int64_t c = 0; c < cg; c++) {
-                                if (unfold) args->out[at + c] = args->in[0][in + c];
-                                else args->out[in + c] += args->in[0][at + c];
+                                if (unfold)
+                                    args->out[at + c] = args->in[0][in + c];
+                                else
+                                    args->out[in + c] += args->in[0][at + c];
                             }
                         }
 }
 
-OP_EVAL(unfold) { visit(args, args->type[0], true); }
-OP_EVAL(fold) { visit(args, args->node->type, false); }
+OP_EVAL(unfold) {
+    visit(args, args->type[0], true);
+}
+OP_EVAL(fold) {
+    visit(args, args->node->type, false);
+}
 
 OP_GRAD(unfold) {
     ir_type image = ir_type_of(graph, ir_at(graph, y)->operand[0]);

@@ -44,8 +44,12 @@ static bool form_of(const ir_attrs *a, grn_form *form) {
     static const char *const scopes[] = {"sample", "batch"};
     int aggregate = find_word(a->aggregate, aggregates, 4);
     int normalize = find_word(a->normalize, normalizes, 5), scope = find_word(a->scope, scopes, 2);
-    *form = (grn_form){(grn_aggregate)aggregate, (grn_normalize)normalize, a->residual, a->inside,
-                       scope == 1, a->eps};
+    *form = (grn_form){(grn_aggregate)aggregate,
+                       (grn_normalize)normalize,
+                       a->residual,
+                       a->inside,
+                       scope == 1,
+                       a->eps};
     return aggregate >= 0 && normalize >= 0 && scope >= 0;
 }
 
@@ -57,13 +61,13 @@ OP_SHAPE(grn) {
     for (int i = 1; i < 3; i++)
         if (args->type[i].rank != 1 || args->type[i].dim[0] != out->dim[out->rank - 1])
             return ir_shape_error(args, "%s is %s, expected (%lld)", i == 1 ? "weight" : "bias",
-                                  op_shape(args->type[i]).text,
-                                  (long long)out->dim[out->rank - 1]);
+                                  op_shape(args->type[i]).text, (long long)out->dim[out->rank - 1]);
     if (form_of(args->attrs, &form)) return true;
-    return ir_shape_error(args, "aggregate is '%s', normalize '%s', scope '%s'; expected l2, l1, "
+    return ir_shape_error(args,
+                          "aggregate is '%s', normalize '%s', scope '%s'; expected l2, l1, "
                           "mean or none; mean, sum, standardize, inverse_sum or none; sample or "
-                          "batch", args->attrs->aggregate, args->attrs->normalize,
-                          args->attrs->scope);
+                          "batch",
+                          args->attrs->aggregate, args->attrs->normalize, args->attrs->scope);
 }
 
 /* ---- reference ---- */
@@ -71,10 +75,13 @@ OP_SHAPE(grn) {
 /* N of one row of statistics, in place. */
 static void normalize_row(const grn_form *f, double *g, int64_t c) {
     double sum = 0, var = 0;
-    for (int64_t i = 0; i < c; i++) sum += g[i];
+    for (int64_t i = 0; i < c; i++)
+        sum += g[i];
     double mean = sum / (double)c;
-    for (int64_t i = 0; i < c; i++) var += (g[i] - mean) * (g[i] - mean) / (double)c;
-    for (int64_t i = 0; i < c; i++) switch (f->normalize) {
+    for (int64_t i = 0; i < c; i++)
+        var += (g[i] - mean) * (g[i] - mean) / (double)c;
+    for (int64_t i = 0; i < c; i++)
+        switch (f->normalize) {
         case GRN_BY_MEAN: g[i] /= mean + f->eps; break;
         case GRN_BY_SUM: g[i] /= sum + f->eps; break;
         case GRN_STANDARDIZE: g[i] = (g[i] - mean) / sqrt(var + f->eps); break;
@@ -84,11 +91,13 @@ static void normalize_row(const grn_form *f, double *g, int64_t c) {
 }
 
 /* G of `sites` rows of x. */
-static void aggregate_rows(const grn_form *f, const double *x, int64_t sites, int64_t c, double *g) {
+static void aggregate_rows(const grn_form *f, const double *x, int64_t sites, int64_t c,
+                           double *g) {
     memset(g, 0, (size_t)c * sizeof *g);
     for (int64_t i = 0; i < sites * c; i++)
-        g[i % c] += f->aggregate == GRN_L2 ? x[i] * x[i]
-                                           : f->aggregate == GRN_L1 ? fabs(x[i]) : x[i];
+        g[i % c] += f->aggregate == GRN_L2   ? x[i] * x[i]
+                    : f->aggregate == GRN_L1 ? fabs(x[i])
+                                             : x[i];
     for (int64_t i = 0; i < c; i++) {
         if (f->aggregate == GRN_L2) g[i] = sqrt(g[i] + (f->inside ? f->eps : 0));
         if (f->aggregate == GRN_MEAN) g[i] /= (double)sites;
@@ -109,8 +118,8 @@ OP_EVAL(grn) {
         aggregate_rows(&f, x, sites, c, g);
         normalize_row(&f, g, c);
         for (int64_t i = 0; i < sites * c; i++)
-            y[i] = args->in[1][i % c] * x[i] * g[i % c] + args->in[2][i % c] +
-                   (f.residual ? x[i] : 0);
+            y[i] =
+                args->in[1][i % c] * x[i] * g[i % c] + args->in[2][i % c] + (f.residual ? x[i] : 0);
     }
     free(g);
 }
@@ -166,8 +175,8 @@ static ir_value normalize(ir_graph *graph, const grn_form *f, ir_value g) {
     IR_BUG("normalize %d", (int)f->normalize);
 }
 
-/* x's scale, with what the residual adds: w N + 1. The family's own form has an op of its own, whose
- * gradient is 0 where a channel is. */
+/* x's scale, with what the residual adds: w N + 1. The family's own form has an op of its own,
+ * whose gradient is 0 where a channel is. */
 OP_EXPAND(grn) {
     grn_form f;
     form_of(&node->attrs, &f);

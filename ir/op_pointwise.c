@@ -4,12 +4,16 @@
 #include <math.h>
 
 #define POINTWISE(name, formula)                                                                   \
-    OP_SHAPE(name) { return op_pointwise_shape(args, out); }                                       \
+    OP_SHAPE(name) {                                                                               \
+        return op_pointwise_shape(args, out);                                                      \
+    }                                                                                              \
     static double scalar_##name(const ir_eval_args *args, const double *x) {                       \
         (void)args;                                                                                \
         return formula;                                                                            \
     }                                                                                              \
-    OP_EVAL(name) { op_pointwise_eval(args, scalar_##name); }
+    OP_EVAL(name) {                                                                                \
+        op_pointwise_eval(args, scalar_##name);                                                    \
+    }
 #define ATTRS (args->node->attrs)
 #define OPERAND(i) (ir_at(graph, y)->operand[i])
 #define TYPE(i) ir_type_of(graph, OPERAND(i))
@@ -53,7 +57,9 @@ OP_GRAD(div) {
 }
 
 POINTWISE(scale, x[0] * ATTRS.factor)
-OP_GRAD(scale) { dx[0] = ir_scale(graph, dy, ir_at(graph, y)->attrs.factor); }
+OP_GRAD(scale) {
+    dx[0] = ir_scale(graph, dy, ir_at(graph, y)->attrs.factor);
+}
 
 POINTWISE(square, x[0] * x[0])
 OP_GRAD(square) { /* the small factor first: dy is often broadcast */
@@ -72,7 +78,9 @@ OP_GRAD(sqrt) {
 }
 
 POINTWISE(exp, exp(x[0]))
-OP_GRAD(exp) { dx[0] = mul(graph, dy, y); }
+OP_GRAD(exp) {
+    dx[0] = mul(graph, dy, y);
+}
 
 POINTWISE(log, log(x[0]))
 OP_GRAD(log) {
@@ -144,8 +152,7 @@ static double gelu(double x, bool tanh_form) {
 
 /* Hendrycks and Gimpel 2016; x Phi(x) or its tanh form. */
 static double gelu_slope(double x, bool tanh_form) {
-    if (!tanh_form)
-        return 0.5 * erfc(-x * M_SQRT1_2) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
+    if (!tanh_form) return 0.5 * erfc(-x * M_SQRT1_2) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
     double c = sqrt(2 / M_PI), t = tanh(c * (x + 0.044715 * x * x * x));
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * c * (1 + 3 * 0.044715 * x * x);
 }
@@ -188,18 +195,20 @@ static double scalar_broadcast(const ir_eval_args *args, const double *x) {
     (void)args;
     return x[0];
 }
-OP_EVAL(broadcast) { op_pointwise_eval(args, scalar_broadcast); }
+OP_EVAL(broadcast) {
+    op_pointwise_eval(args, scalar_broadcast);
+}
 OP_GRAD(broadcast) {
     ir_type x = TYPE(0);
     dx[0] = ir_sum_to(graph, dy, x);
 }
 
 /* AdamW (Loshchilov and Hutter 2019), in PyTorch's order of operations. */
-POINTWISE(adam_m, ATTRS.beta * x[0] + (1 - ATTRS.beta) * x[1])
+POINTWISE(adam_m, ATTRS.beta *x[0] + (1 - ATTRS.beta) * x[1])
 OP_NO_GRAD(adam_m)
-POINTWISE(adam_v, ATTRS.beta * x[0] + (1 - ATTRS.beta) * x[1] * x[1])
+POINTWISE(adam_v, ATTRS.beta *x[0] + (1 - ATTRS.beta) * x[1] * x[1])
 OP_NO_GRAD(adam_v)
-POINTWISE(ema, ATTRS.beta * x[0] + (1 - ATTRS.beta) * x[1])
+POINTWISE(ema, ATTRS.beta *x[0] + (1 - ATTRS.beta) * x[1])
 OP_NO_GRAD(ema)
 
 static double adamw(const ir_attrs *a, const double *x) {

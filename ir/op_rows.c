@@ -22,15 +22,19 @@ static bool sum_shape(const ir_shape_args *args, ir_type *out) {
             return ir_shape_error(args, "axes must ascend within 0..%d", x.rank - 1);
     *out = (ir_type){.dtype = IR_F32};
     for (int d = 0; d < x.rank; d++) {
-        if (!has_axis(axes, d)) out->dim[out->rank++] = x.dim[d];
-        else if (args->attrs->keep) out->dim[out->rank++] = 1;
+        if (!has_axis(axes, d))
+            out->dim[out->rank++] = x.dim[d];
+        else if (args->attrs->keep)
+            out->dim[out->rank++] = 1;
     }
     bool within_sites = axes->count == 1 && axes->item[0] == x.rank - 1 && args->attrs->keep;
     if (within_sites) out->sparsity = x.sparsity;
     return true;
 }
 
-OP_SHAPE(sum) { return sum_shape(args, out); }
+OP_SHAPE(sum) {
+    return sum_shape(args, out);
+}
 OP_EVAL(sum) {
     ir_type x = args->type[0];
     int64_t stride[IR_MAX_RANK] = {0}, index[IR_MAX_RANK] = {0}, next = 1, at = 0;
@@ -52,13 +56,16 @@ OP_EVAL(sum) {
 OP_GRAD(sum) {
     ir_type x = ir_type_of(graph, OPERAND(0)), kept = x;
     const ir_ints *axes = &ir_at(graph, y)->attrs.axes;
-    for (int i = 0; i < axes->count; i++) kept.dim[axes->item[i]] = 1;
+    for (int i = 0; i < axes->count; i++)
+        kept.dim[axes->item[i]] = 1;
     if (axes->count != 1 || axes->item[0] != x.rank - 1) kept.sparsity = (ir_sparsity){0};
     ir_value back = ir_reshape(graph, dy, kept);
     dx[0] = ir_broadcast(graph, back, x);
 }
 
-OP_SHAPE(max) { return sum_shape(args, out); }
+OP_SHAPE(max) {
+    return sum_shape(args, out);
+}
 OP_EVAL(max) {
     ir_type x = args->type[0];
     int64_t stride[IR_MAX_RANK] = {0}, index[IR_MAX_RANK] = {0}, next = 1, at = 0;
@@ -67,7 +74,8 @@ OP_EVAL(max) {
         stride[d] = next;
         next *= x.dim[d];
     }
-    for (int64_t i = 0; i < ir_type_elements(args->node->type); i++) args->out[i] = -INFINITY;
+    for (int64_t i = 0; i < ir_type_elements(args->node->type); i++)
+        args->out[i] = -INFINITY;
     for (int64_t i = 0, n = ir_type_elements(x); i < n; i++) {
         if (args->in[0][i] > args->out[at]) args->out[at] = args->in[0][i];
         for (int d = x.rank - 1; d >= 0; d--) {
@@ -82,11 +90,12 @@ OP_GRAD(max) {
     ir_value x = OPERAND(0);
     ir_type kept = ir_type_of(graph, x);
     ir_ints axes = ir_at(graph, y)->attrs.axes;
-    for (int i = 0; i < axes.count; i++) kept.dim[axes.item[i]] = 1;
+    for (int i = 0; i < axes.count; i++)
+        kept.dim[axes.item[i]] = 1;
     if (axes.count != 1 || axes.item[0] != kept.rank - 1) kept.sparsity = (ir_sparsity){0};
     ir_value hit = ir_binary(graph, IR_OP_equal, x, ir_reshape(graph, y, kept));
-    ir_value share = ir_binary(graph, IR_OP_div, ir_reshape(graph, dy, kept),
-                               ir_sum(graph, hit, axes, true));
+    ir_value share =
+        ir_binary(graph, IR_OP_div, ir_reshape(graph, dy, kept), ir_sum(graph, hit, axes, true));
     dx[0] = ir_binary(graph, IR_OP_mul, hit, share);
 }
 
@@ -102,22 +111,30 @@ static bool same_as_first(const ir_shape_args *args, ir_type *out) {
     return true;
 }
 
-typedef struct rows { int64_t count, width; } rows;
+typedef struct rows {
+    int64_t count, width;
+} rows;
 static rows rows_of(ir_type type) {
     int64_t width = type.dim[type.rank - 1];
     return (rows){ir_type_elements(type) / width, width};
 }
 
-typedef struct moments { double mean, rstd; } moments;
+typedef struct moments {
+    double mean, rstd;
+} moments;
 static moments row_moments(const double *x, int64_t width, double eps) {
     double sum = 0, squares = 0;
-    for (int64_t c = 0; c < width; c++) sum += x[c];
+    for (int64_t c = 0; c < width; c++)
+        sum += x[c];
     double mean = sum / (double)width;
-    for (int64_t c = 0; c < width; c++) squares += (x[c] - mean) * (x[c] - mean);
+    for (int64_t c = 0; c < width; c++)
+        squares += (x[c] - mean) * (x[c] - mean);
     return (moments){mean, 1 / sqrt(squares / (double)width + eps)};
 }
 
-OP_SHAPE(row_normalize) { return same_as_first(args, out); }
+OP_SHAPE(row_normalize) {
+    return same_as_first(args, out);
+}
 OP_EVAL(row_normalize) {
     rows r = rows_of(args->type[0]);
     for (int64_t i = 0; i < r.count; i++) {
@@ -129,12 +146,14 @@ OP_EVAL(row_normalize) {
 }
 OP_GRAD(row_normalize) {
     ir_attrs attrs = {.eps = ir_at(graph, y)->attrs.eps, .set = IR_SET(eps)};
-    dx[0] = ir_build(graph, IR_OP_row_normalize_grad, (ir_value[]){dy, OPERAND(0)}, 2, &attrs,
-                     NULL);
+    dx[0] =
+        ir_build(graph, IR_OP_row_normalize_grad, (ir_value[]){dy, OPERAND(0)}, 2, &attrs, NULL);
 }
 
 /* dx = rstd (dy - mean(dy) - xhat mean(dy xhat)) (Ba, Kiros, Hinton 2016) */
-OP_SHAPE(row_normalize_grad) { return same_as_first(args, out); }
+OP_SHAPE(row_normalize_grad) {
+    return same_as_first(args, out);
+}
 OP_EVAL(row_normalize_grad) {
     rows r = rows_of(args->type[0]);
     for (int64_t i = 0; i < r.count; i++) {
@@ -147,8 +166,8 @@ OP_EVAL(row_normalize_grad) {
         }
         for (int64_t c = 0; c < r.width; c++)
             args->out[i * r.width + c] =
-                m.rstd * (dy[c] - sum / (double)r.width -
-                          (x[c] - m.mean) * m.rstd * dot / (double)r.width);
+                m.rstd *
+                (dy[c] - sum / (double)r.width - (x[c] - m.mean) * m.rstd * dot / (double)r.width);
     }
 }
 OP_NO_GRAD(row_normalize_grad)
@@ -157,17 +176,21 @@ OP_NO_GRAD(row_normalize_grad)
 
 static double mean_norm(const double *ss, int64_t width) {
     double sum = 0;
-    for (int64_t c = 0; c < width; c++) sum += sqrt(ss[c]);
+    for (int64_t c = 0; c < width; c++)
+        sum += sqrt(ss[c]);
     return sum / (double)width;
 }
 
-OP_SHAPE(grn_norm) { return same_as_first(args, out); }
+OP_SHAPE(grn_norm) {
+    return same_as_first(args, out);
+}
 OP_EVAL(grn_norm) {
     rows r = rows_of(args->type[0]);
     for (int64_t i = 0; i < r.count; i++) {
         const double *ss = args->in[0] + i * r.width;
         double m = mean_norm(ss, r.width) + args->node->attrs.eps;
-        for (int64_t c = 0; c < r.width; c++) args->out[i * r.width + c] = sqrt(ss[c]) / m;
+        for (int64_t c = 0; c < r.width; c++)
+            args->out[i * r.width + c] = sqrt(ss[c]) / m;
     }
 }
 OP_GRAD(grn_norm) {
@@ -176,13 +199,16 @@ OP_GRAD(grn_norm) {
 }
 
 /* dG_c = dy_c / m - sum_k dy_k G_k / (C m^2); dss_c = dG_c / (2 G_c), 0 where G_c is 0 */
-OP_SHAPE(grn_norm_grad) { return same_as_first(args, out); }
+OP_SHAPE(grn_norm_grad) {
+    return same_as_first(args, out);
+}
 OP_EVAL(grn_norm_grad) {
     rows r = rows_of(args->type[0]);
     for (int64_t i = 0; i < r.count; i++) {
         const double *dy = args->in[0] + i * r.width, *ss = args->in[1] + i * r.width;
         double m = mean_norm(ss, r.width) + args->node->attrs.eps, dot = 0;
-        for (int64_t c = 0; c < r.width; c++) dot += dy[c] * sqrt(ss[c]);
+        for (int64_t c = 0; c < r.width; c++)
+            dot += dy[c] * sqrt(ss[c]);
         for (int64_t c = 0; c < r.width; c++) {
             double dg = dy[c] / m - dot / ((double)r.width * m * m);
             args->out[i * r.width + c] = ss[c] > 0 ? dg / (2 * sqrt(ss[c])) : 0;
@@ -202,8 +228,10 @@ OP_SHAPE(softmax_xent) {
 
 static double log_sum_exp(const double *x, int64_t width) {
     double most = x[0], sum = 0;
-    for (int64_t c = 1; c < width; c++) most = x[c] > most ? x[c] : most;
-    for (int64_t c = 0; c < width; c++) sum += exp(x[c] - most);
+    for (int64_t c = 1; c < width; c++)
+        most = x[c] > most ? x[c] : most;
+    for (int64_t c = 0; c < width; c++)
+        sum += exp(x[c] - most);
     return most + log(sum);
 }
 
@@ -212,13 +240,14 @@ OP_EVAL(softmax_xent) {
     for (int64_t i = 0; i < r.count; i++) {
         const double *x = args->in[0] + i * r.width, *t = args->in[1] + i * r.width;
         double lse = log_sum_exp(x, r.width), loss = 0;
-        for (int64_t c = 0; c < r.width; c++) loss += t[c] * (lse - x[c]);
+        for (int64_t c = 0; c < r.width; c++)
+            loss += t[c] * (lse - x[c]);
         args->out[i] = loss;
     }
 }
 OP_GRAD(softmax_xent) {
-    dx[0] = ir_build(graph, IR_OP_softmax_xent_grad,
-                     (ir_value[]){dy, OPERAND(0), OPERAND(1)}, 3, NULL, NULL);
+    dx[0] = ir_build(graph, IR_OP_softmax_xent_grad, (ir_value[]){dy, OPERAND(0), OPERAND(1)}, 3,
+                     NULL, NULL);
 }
 
 OP_SHAPE(softmax_xent_grad) {
@@ -235,7 +264,8 @@ OP_EVAL(softmax_xent_grad) {
     for (int64_t i = 0; i < r.count; i++) {
         const double *x = args->in[1] + i * r.width, *t = args->in[2] + i * r.width;
         double lse = log_sum_exp(x, r.width), weight = 0;
-        for (int64_t c = 0; c < r.width; c++) weight += t[c];
+        for (int64_t c = 0; c < r.width; c++)
+            weight += t[c];
         for (int64_t c = 0; c < r.width; c++)
             args->out[i * r.width + c] = args->in[0][i] * (exp(x[c] - lse) * weight - t[c]);
     }

@@ -8,18 +8,23 @@ static bool from_shape(const ir_shape_args *args, ir_type *out) {
     return true;
 }
 
-OP_SHAPE(input) { return from_shape(args, out); }
+OP_SHAPE(input) {
+    return from_shape(args, out);
+}
 OP_SHAPE(param) {
     static const char *const starts[] = {"zeros", "ones", "constant", "normal", "trunc_normal"};
     const char *init = args->attrs->init;
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
         if (strcmp(init, starts[i]) == 0) return from_shape(args, out);
-    return ir_shape_error(args,
-                          "unknown init '%s', expected zeros, ones, constant, normal or trunc_normal",
-                          init);
+    return ir_shape_error(
+        args, "unknown init '%s', expected zeros, ones, constant, normal or trunc_normal", init);
 }
-OP_SHAPE(state) { return from_shape(args, out); }
-OP_SHAPE(constant) { return from_shape(args, out); }
+OP_SHAPE(state) {
+    return from_shape(args, out);
+}
+OP_SHAPE(constant) {
+    return from_shape(args, out);
+}
 OP_SHAPE(lr) {
     (void)args;
     *out = ir_type_make(IR_F32, 0, NULL);

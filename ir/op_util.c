@@ -15,7 +15,8 @@ op_shape_text op_shape(ir_type type) {
 
 int64_t op_span(ir_type type, int from, int to) {
     int64_t n = 1;
-    for (int d = from; d < to; d++) n *= type.dim[d];
+    for (int d = from; d < to; d++)
+        n *= type.dim[d];
     return n;
 }
 
@@ -71,15 +72,19 @@ void op_pointwise_eval(const ir_eval_args *args, op_scalar *scalar) {
     ir_type out = args->node->type;
     int64_t stride[IR_MAX_OPERANDS][IR_MAX_RANK], at[IR_MAX_OPERANDS] = {0};
     int64_t index[IR_MAX_RANK] = {0}, n = ir_type_elements(out);
-    for (int o = 0; o < args->count; o++) op_strides(args->type[o], out, stride[o]);
+    for (int o = 0; o < args->count; o++)
+        op_strides(args->type[o], out, stride[o]);
     for (int64_t i = 0; i < n; i++) {
         double x[IR_MAX_OPERANDS];
-        for (int o = 0; o < args->count; o++) x[o] = args->in[o][at[o]];
+        for (int o = 0; o < args->count; o++)
+            x[o] = args->in[o][at[o]];
         args->out[i] = scalar(args, x);
         for (int d = out.rank - 1; d >= 0; d--) {
-            for (int o = 0; o < args->count; o++) at[o] += stride[o][d];
+            for (int o = 0; o < args->count; o++)
+                at[o] += stride[o][d];
             if (++index[d] < out.dim[d]) break;
-            for (int o = 0; o < args->count; o++) at[o] -= stride[o][d] * out.dim[d];
+            for (int o = 0; o < args->count; o++)
+                at[o] -= stride[o][d] * out.dim[d];
             index[d] = 0;
         }
     }

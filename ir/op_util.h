@@ -16,7 +16,9 @@ void op_strides(ir_type type, ir_type out, int64_t *stride);
 typedef double op_scalar(const ir_eval_args *args, const double *x);
 void op_pointwise_eval(const ir_eval_args *args, op_scalar *scalar);
 /* Text of a shape for messages, in a rotating buffer of the caller. */
-typedef struct op_shape_text { char text[128]; } op_shape_text;
+typedef struct op_shape_text {
+    char text[128];
+} op_shape_text;
 op_shape_text op_shape(ir_type type);
 /* Elements of dimensions [from, to). */
 int64_t op_span(ir_type type, int from, int to);

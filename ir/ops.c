@@ -6,19 +6,28 @@
 
 static const ir_op_info table[IR_OP_COUNT] = {
 #define OP(name_, kind_, operands_, attributes_, traits_, doc_)                                    \
-    [IR_OP_##name_] = {.name = #name_, .kind = IR_##kind_, .operands = operands_,                  \
-                       .attributes = attributes_, .traits = IR_##traits_, .doc = doc_},
+    [IR_OP_##name_] = {.name = #name_,                                                             \
+                       .kind = IR_##kind_,                                                         \
+                       .operands = operands_,                                                      \
+                       .attributes = attributes_,                                                  \
+                       .traits = IR_##traits_,                                                     \
+                       .doc = doc_},
 #include "ops.def"
 #undef OP
 };
 
-static const struct { const char *name; ir_attr_kind kind; } attr_table[IR_ATTR_COUNT] = {
+static const struct {
+    const char *name;
+    ir_attr_kind kind;
+} attr_table[IR_ATTR_COUNT] = {
 #define ATTR(name, kind) [IR_ATTR_##name] = {#name, IR_ATTR_##kind},
 #include "attrs.def"
 #undef ATTR
 };
 
-const ir_op_info *ir_op_get(ir_op op) { return &table[op]; }
+const ir_op_info *ir_op_get(ir_op op) {
+    return &table[op];
+}
 
 void ir_op_arity(ir_op op, int *least, int *most) {
     *least = *most = 0;
@@ -27,7 +36,8 @@ void ir_op_arity(ir_op op, int *least, int *most) {
         (*most)++;
         if (p[length - 1] != '?') (*least)++;
         p += length;
-        while (*p == ' ') p++;
+        while (*p == ' ')
+            p++;
     }
 }
 
@@ -40,8 +50,12 @@ bool ir_op_find(const char *name, ir_op *op) {
     return false;
 }
 
-const char *ir_attr_name(ir_attr attr) { return attr_table[attr].name; }
-ir_attr_kind ir_attr_kind_of(ir_attr attr) { return attr_table[attr].kind; }
+const char *ir_attr_name(ir_attr attr) {
+    return attr_table[attr].name;
+}
+ir_attr_kind ir_attr_kind_of(ir_attr attr) {
+    return attr_table[attr].kind;
+}
 
 bool ir_attr_find(const char *name, ir_attr *attr) {
     for (int i = 0; i < IR_ATTR_COUNT; i++)
@@ -65,7 +79,8 @@ bool ir_op_takes(ir_op op, ir_attr attr, bool *required, const char **default_te
             return true;
         }
         p += strcspn(p, " ");
-        while (*p == ' ') p++;
+        while (*p == ' ')
+            p++;
     }
     return false;
 }
@@ -106,8 +121,10 @@ bool ir_infer(const ir_shape_args *args, ir_type *out) {
     IR_BUG("op %d", (int)args->op);
 }
 
-#define IR_EVAL_SOURCE(name) case IR_OP_##name: break;
-#define IR_EVAL_COMPOSITE(name) case IR_OP_##name: ir_eval_##name(args); return;
+#define IR_EVAL_SOURCE(name)                                                                       \
+    case IR_OP_##name: break;
+#define IR_EVAL_COMPOSITE(name)                                                                    \
+    case IR_OP_##name: ir_eval_##name(args); return;
 #define IR_EVAL_PRIMITIVE(name) IR_EVAL_COMPOSITE(name)
 
 void ir_eval(const ir_eval_args *args) {
@@ -120,9 +137,12 @@ void ir_eval(const ir_eval_args *args) {
     IR_BUG("%s is not evaluated", table[args->node->op].name);
 }
 
-#define IR_EXPAND_SOURCE(name) case IR_OP_##name: break;
-#define IR_EXPAND_COMPOSITE(name) case IR_OP_##name: return ir_expand_##name(graph, node);
-#define IR_EXPAND_PRIMITIVE(name) case IR_OP_##name: break;
+#define IR_EXPAND_SOURCE(name)                                                                     \
+    case IR_OP_##name: break;
+#define IR_EXPAND_COMPOSITE(name)                                                                  \
+    case IR_OP_##name: return ir_expand_##name(graph, node);
+#define IR_EXPAND_PRIMITIVE(name)                                                                  \
+    case IR_OP_##name: break;
 
 ir_value ir_expand(ir_graph *graph, const ir_node *node) {
     switch (node->op) {
@@ -134,12 +154,16 @@ ir_value ir_expand(ir_graph *graph, const ir_node *node) {
     IR_BUG("%s does not expand", table[node->op].name);
 }
 
-#define IR_GRAD_SOURCE(name) case IR_OP_##name: return;
-#define IR_GRAD_COMPOSITE(name) case IR_OP_##name: break;
-#define IR_GRAD_PRIMITIVE(name) case IR_OP_##name: ir_grad_##name(graph, y, dy, dx); return;
+#define IR_GRAD_SOURCE(name)                                                                       \
+    case IR_OP_##name: return;
+#define IR_GRAD_COMPOSITE(name)                                                                    \
+    case IR_OP_##name: break;
+#define IR_GRAD_PRIMITIVE(name)                                                                    \
+    case IR_OP_##name: ir_grad_##name(graph, y, dy, dx); return;
 
 void ir_grad(ir_graph *graph, ir_value y, ir_value dy, ir_value *dx) {
-    for (int i = 0; i < IR_MAX_OPERANDS; i++) dx[i] = IR_NO_VALUE;
+    for (int i = 0; i < IR_MAX_OPERANDS; i++)
+        dx[i] = IR_NO_VALUE;
     switch (ir_at(graph, y)->op) {
 #define OP(name, kind, operands, attributes, traits, doc) IR_GRAD_##kind(name)
 #include "ops.def"

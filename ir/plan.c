@@ -103,7 +103,8 @@ static void put_stmt(word_sink *sink, const ir_stmt *s) {
     put(sink, s->op);
     put_extent(sink, s->rows);
     put_extent(sink, s->cols);
-    for (int i = 0; i < 3; i++) put(sink, (uint64_t)s->operand[i]);
+    for (int i = 0; i < 3; i++)
+        put(sink, (uint64_t)s->operand[i]);
     put(sink, (uint64_t)s->end);
     put(sink, (uint64_t)s->loop);
     uint64_t bits;
@@ -132,7 +133,8 @@ static void put_kernel(word_sink *sink, const ir_kernel *k) {
         put(sink, l->parallel);
     }
     put(sink, k->stmt_count);
-    for (size_t i = 0; i < k->stmt_count; i++) put_stmt(sink, &k->stmts[i]);
+    for (size_t i = 0; i < k->stmt_count; i++)
+        put_stmt(sink, &k->stmts[i]);
     put(sink, (uint64_t)k->tasks);
 }
 

@@ -14,7 +14,8 @@ size_t ir_dtype_size(ir_dtype dtype) {
 
 ir_type ir_type_make(ir_dtype dtype, int rank, const int64_t *dim) {
     ir_type type = {.dtype = dtype, .rank = rank};
-    for (int d = 0; d < rank; d++) type.dim[d] = dim[d];
+    for (int d = 0; d < rank; d++)
+        type.dim[d] = dim[d];
     return type;
 }
 
@@ -30,7 +31,8 @@ bool ir_type_equal(ir_type a, ir_type b) {
 
 int64_t ir_type_elements(ir_type type) {
     int64_t elements = 1;
-    for (int d = 0; d < type.rank; d++) elements *= type.dim[d];
+    for (int d = 0; d < type.rank; d++)
+        elements *= type.dim[d];
     return elements;
 }
 

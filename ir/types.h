@@ -1,8 +1,8 @@
 /* Types: element type, shape and sparsity of a tensor. All static, compared by value.
  *
- * Images are NCHW where users see them and NHWC inside: (N,H,W,C) f32. A tile-sparse tensor is stored
- * packed: grid_h x grid_w tiles of tile x tile sites, of which `kept` are present in every sample,
- * in raster order: (N,kept,tile,tile,C). `kept == 0` means dense. The printed form is
+ * Images are NCHW where users see them and NHWC inside: (N,H,W,C) f32. A tile-sparse tensor is
+ * stored packed: grid_h x grid_w tiles of tile x tile sites, of which `kept` are present in every
+ * sample, in raster order: (N,kept,tile,tile,C). `kept == 0` means dense. The printed form is
  *
  *     f32[2,56,56,40]      i64[2]      f32[]      f32[2,19,8,8,40;grid=7x7,kept=19]
  */

@@ -57,8 +57,7 @@ static ir_value visible(densifier *d, ir_value old_table, ir_sparsity s, int64_t
     ir_value mask = d->map[table->operand[0].id];
     int64_t n = ir_type_of(to, mask).dim[0], gh = s.grid_h, gw = s.grid_w;
     ir_value m = ir_reshape(to, mask, ir_type_make(IR_F32, 5, (int64_t[]){n, gh, 1, gw, 1}));
-    if (!table->attrs.removed)
-        m = ir_binary(to, IR_OP_sub, ir_constant(to, scalar_type(), 1), m);
+    if (!table->attrs.removed) m = ir_binary(to, IR_OP_sub, ir_constant(to, scalar_type(), 1), m);
     ir_attrs wide = {.shape = IR_INTS(n, gh, tile, gw, tile), .set = IR_SET(shape)};
     if (tile > 1) m = ir_build(to, IR_OP_broadcast, &m, 1, &wide, NULL);
     return ir_reshape(to, m, ir_type_make(IR_F32, 4, (int64_t[]){n, gh * tile, gw * tile, 1}));

@@ -8,7 +8,8 @@
  */
 #include "lowering.h"
 
-/* A broadcast operand that varies with the last dimension at most (and with the batch if allowed). */
+/* A broadcast operand that varies with the last dimension at most (and with the batch if allowed).
+ */
 static bool per_column(ir_type type, ir_type big, bool per_sample) {
     if (type.rank == 0 || type.dim[type.rank - 1] != big.dim[big.rank - 1]) return false;
     for (int d = 0; d < type.rank - 1; d++) {
@@ -33,7 +34,10 @@ static bool split(const ir_graph *g, ir_value value, ir_op op, bool per_sample, 
     return false;
 }
 
-typedef struct scale_match { ir_value x, scale, shift; bool found; } scale_match;
+typedef struct scale_match {
+    ir_value x, scale, shift;
+    bool found;
+} scale_match;
 
 static scale_match match(const ir_graph *g, const ir_node *node) {
     scale_match m = {.shift = IR_NO_VALUE};
@@ -43,8 +47,10 @@ static scale_match match(const ir_graph *g, const ir_node *node) {
     int64_t sites = ir_type_elements(x) / x.dim[0] / x.dim[x.rank - 1];
     if (sites < 2 * w.dim[0]) return m;
     ir_value inner = node->operand[0], shift;
-    if (split(g, inner, IR_OP_add, false, &inner, &shift)) m.shift = shift;
-    else inner = node->operand[0];
+    if (split(g, inner, IR_OP_add, false, &inner, &shift))
+        m.shift = shift;
+    else
+        inner = node->operand[0];
     if (!split(g, inner, IR_OP_mul, true, &m.x, &m.scale)) return m;
     ir_type s = ir_type_of(g, m.scale);
     m.found = s.rank == x.rank && s.dim[0] == x.dim[0];

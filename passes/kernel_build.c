@@ -31,7 +31,8 @@ int kb_stmt(kb_kernel *k, ir_stmt stmt) {
 
 static ir_stmt blank(ir_tile_op op, ir_extent rows, ir_extent cols) {
     ir_stmt stmt = {.op = op, .rows = rows, .cols = cols, .loop = -1};
-    for (int i = 0; i < 3; i++) stmt.operand[i] = IR_NO_STMT;
+    for (int i = 0; i < 3; i++)
+        stmt.operand[i] = IR_NO_STMT;
     stmt.access.table = -1;
     stmt.access.param = -1;
     return stmt;
@@ -104,7 +105,9 @@ int kb_carry(kb_kernel *k, int init, ir_extent rows, ir_extent cols) {
     return kb_stmt(k, stmt);
 }
 
-void kb_yield(kb_kernel *k, int carry, int value) { k->kernel.stmts[carry].operand[1] = value; }
+void kb_yield(kb_kernel *k, int carry, int value) {
+    k->kernel.stmts[carry].operand[1] = value;
+}
 
 int kb_load(kb_kernel *k, ir_access access, ir_extent rows, ir_extent cols) {
     if (access.row_stride == 0) rows = IR_FIXED(1);
@@ -121,8 +124,12 @@ void kb_store(kb_kernel *k, ir_access access, int value) {
     kb_stmt(k, stmt);
 }
 
-static bool is_one(ir_extent e) { return e.loop < 0 && e.fixed == 1; }
-static ir_extent wider(ir_extent a, ir_extent b) { return is_one(a) ? b : a; }
+static bool is_one(ir_extent e) {
+    return e.loop < 0 && e.fixed == 1;
+}
+static ir_extent wider(ir_extent a, ir_extent b) {
+    return is_one(a) ? b : a;
+}
 
 int kb_map3(kb_kernel *k, ir_tile_op op, int a, int b, int c) {
     ir_stmt stmt = blank(op, IR_FIXED(1), IR_FIXED(1));
@@ -151,7 +158,9 @@ int kb_fold(kb_kernel *k, ir_tile_op op, int a) {
     return kb_stmt(k, stmt);
 }
 
-ir_affine kb_affine(int64_t base) { return (ir_affine){.base = base}; }
+ir_affine kb_affine(int64_t base) {
+    return (ir_affine){.base = base};
+}
 
 ir_affine kb_plus(ir_affine at, int loop, int64_t factor) {
     if (loop < 0 || factor == 0) return at;
@@ -169,7 +178,8 @@ ir_affine kb_plus(ir_affine at, int loop, int64_t factor) {
 
 ir_affine kb_add(ir_affine a, ir_affine b) {
     a.base += b.base;
-    for (int i = 0; i < b.count; i++) a = kb_plus(a, b.term[i].loop, b.term[i].factor);
+    for (int i = 0; i < b.count; i++)
+        a = kb_plus(a, b.term[i].loop, b.term[i].factor);
     return a;
 }
 

@@ -16,10 +16,11 @@
 #include "plan.h"
 
 typedef struct pass_lower_options {
-    const ir_machine *machine;  /* tile sizes and blocking follow from it */
-    int64_t workers;            /* most threads the workspace has room for; at least 1 */
-    const char *const *disabled; /* names of rows in lower_passes.def to leave out; NULL-terminated */
-    FILE *dump;                 /* clusters after each fusion rule, or NULL */
+    const ir_machine *machine; /* tile sizes and blocking follow from it */
+    int64_t workers;           /* most threads the workspace has room for; at least 1 */
+    const char *const
+        *disabled; /* names of rows in lower_passes.def to leave out; NULL-terminated */
+    FILE *dump;    /* clusters after each fusion rule, or NULL */
 } pass_lower_options;
 
 /* Names of the optional lowering passes, in order; for --no-pass and --help. */

@@ -57,10 +57,10 @@ typedef struct low_state {
     const ir_machine *machine;
     ir_arena *scratch; /* dies with the lowering */
     ir_plan *plan;
-    bool sample_major;       /* products stream their weights per sample (lower.c) */
-    int64_t batch;   /* dimension 0 of the inputs */
-    int32_t *root;   /* per node: the node whose buffer it shares (through reshapes) */
-    int32_t **users; /* per root: nodes that read it, ascending */
+    bool sample_major; /* products stream their weights per sample (lower.c) */
+    int64_t batch;     /* dimension 0 of the inputs */
+    int32_t *root;     /* per node: the node whose buffer it shares (through reshapes) */
+    int32_t **users;   /* per root: nodes that read it, ascending */
     size_t *user_count;
     bool *live;          /* per node: an output or update needs it */
     bool *fixed;         /* per node: depends on parameters and constants only */
@@ -159,7 +159,8 @@ typedef struct low_sums {
     int carry[8];
 } low_sums;
 low_sums low_sums_find(const low_context *ctx);
-/* Makes the numbers that reductions start from, where the loops that carry them are not yet open. */
+/* Makes the numbers that reductions start from, where the loops that carry them are not yet open.
+ */
 void low_sums_start(low_context *ctx, low_sums *sums);
 void low_sums_begin(low_context *ctx, low_sums *sums, ir_extent cols);
 void low_sums_add(low_context *ctx, const low_sums *sums);

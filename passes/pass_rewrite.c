@@ -8,8 +8,10 @@ bool pass_is_interface(const ir_node *node) {
 
 bool *pass_needed(const ir_graph *graph, ir_arena *arena) {
     bool *needed = ir_arena_alloc(arena, (graph->count + 1) * sizeof *needed);
-    for (size_t i = 0; i < graph->output_count; i++) needed[graph->outputs[i].value.id] = true;
-    for (size_t i = 0; i < graph->update_count; i++) needed[graph->updates[i].value.id] = true;
+    for (size_t i = 0; i < graph->output_count; i++)
+        needed[graph->outputs[i].value.id] = true;
+    for (size_t i = 0; i < graph->update_count; i++)
+        needed[graph->updates[i].value.id] = true;
     for (size_t i = graph->count; i-- > 0;) {
         const ir_node *node = &graph->nodes[i];
         needed[i] = needed[i] || pass_is_interface(node);

@@ -72,7 +72,10 @@ RULE(power) {
     int log = map1(ctx, IR_TILE_log, x[0]);
     return map1(ctx, IR_TILE_exp, map2(ctx, IR_TILE_mul, log, number(ctx, node->attrs.exponent)));
 }
-RULE(equal) { UNUSED_NODE; return map2(ctx, IR_TILE_equal, x[0], x[1]); }
+RULE(equal) {
+    UNUSED_NODE;
+    return map2(ctx, IR_TILE_equal, x[0], x[1]);
+}
 RULE(relu) {
     UNUSED_NODE;
     return map2(ctx, IR_TILE_max, x[0], number(ctx, 0));
@@ -102,7 +105,8 @@ static int column_number(low_context *ctx) {
     return kb_stmt(&ctx->k, iota);
 }
 
-/* Operands have one column where the result has two, so the last dimension is a group of its own. */
+/* Operands have one column where the result has two, so the last dimension is a group of its own.
+ */
 RULE(pair) {
     UNUSED_NODE;
     return map3(ctx, IR_TILE_select, column_number(ctx), x[1], x[0]);

@@ -21,7 +21,8 @@ static ir_value split_sum(ir_graph *to, const ir_node *node, ir_value x, ir_type
     ir_ints part = {0};
     const ir_ints *axes = &node->attrs.axes;
     for (int i = axes->count - 1; i >= 0; i--) { /* last run first: kernels keep columns longer */
-        for (int c = part.count; c > 0; c--) part.item[c] = part.item[c - 1];
+        for (int c = part.count; c > 0; c--)
+            part.item[c] = part.item[c - 1];
         part.item[0] = axes->item[i];
         part.count++;
         bool first_of_run = i == 0 || run_ends(type, axes, i - 1);
@@ -42,8 +43,8 @@ ir_graph *low_split_axes(const ir_graph *from) {
         bool several = false;
         if (ir_op_get(node->op)->traits & IR_REDUCES)
             for (int a = 0; a + 1 < node->attrs.axes.count; a++)
-                several = several ||
-                          run_ends(ir_type_of(from, node->operand[0]), &node->attrs.axes, a);
+                several =
+                    several || run_ends(ir_type_of(from, node->operand[0]), &node->attrs.axes, a);
         map[i] = several ? split_sum(to, node, map[node->operand[0].id],
                                      ir_type_of(from, node->operand[0]))
                          : ir_copy_node(to, from, (ir_value){(uint32_t)i}, map);

@@ -1,8 +1,9 @@
 /* Kernels without an anchor: pointwise chains, with sums over rows or over everything that follows.
  *
  *     parallel n, parallel blocks, loop r, loop j { values; stores }             no sums
- *     parallel n, parallel j, loop r { carry += sum of rows } store              sums keep the columns
- *     parallel n, loop r, loop j { carry += sum of columns } store               sums take the columns
+ *     parallel n, parallel j, loop r { carry += sum of rows } store              sums keep the
+ * columns parallel n, loop r, loop j { carry += sum of columns } store               sums take the
+ * columns
  */
 #include "lowering.h"
 
@@ -34,8 +35,7 @@ static size_t gather_types(low_context *ctx, ir_type *types, size_t room) {
 
 static map_shape find_shape(low_context *ctx) {
     low_state *low = ctx->low;
-    map_shape shape = {.sums = low_sums_find(ctx), .first_summed = -1,
-                       .last_summed = -1};
+    map_shape shape = {.sums = low_sums_find(ctx), .first_summed = -1, .last_summed = -1};
     ir_type domain = low_domain(low, ctx->cluster);
     bool split[IR_MAX_RANK + 1] = {false};
     int first_axis = -1, last_axis = -1;
@@ -50,8 +50,8 @@ static map_shape find_shape(low_context *ctx) {
         shape.takes_columns = last_axis == domain.rank - 1;
         probe = (int32_t)sum->operand[0].id;
     }
-    bool by_sample = domain.rank >= 2 && low_batched(low, (ir_value){(uint32_t)probe}) &&
-                     first_axis != 0;
+    bool by_sample =
+        domain.rank >= 2 && low_batched(low, (ir_value){(uint32_t)probe}) && first_axis != 0;
     if (by_sample) split[0] = true;
     shape.batched = by_sample;
     size_t room = ctx->cluster->count * (IR_MAX_OPERANDS + 1) + IR_MAX_OPERANDS + 2;
@@ -83,8 +83,7 @@ static void open_outer(low_context *ctx, const map_shape *shape, int rows, int c
 static int64_t open_parts(low_context *ctx, int group, int64_t least) {
     int64_t size = ctx->group_size[group], parts = 1;
     if (ctx->k.kernel.tasks < ENOUGH_TASKS && size >= 2 * least)
-        parts = kb_divisor(size, size / least < 2 * ENOUGH_TASKS ? size / least
-                                                                 : 2 * ENOUGH_TASKS);
+        parts = kb_divisor(size, size / least < 2 * ENOUGH_TASKS ? size / least : 2 * ENOUGH_TASKS);
     if (parts == 1) return size;
     int loop = kb_parallel(&ctx->k, "p", parts, 1);
     ctx->index[group] = kb_plus(kb_affine(0), loop, size / parts);
@@ -93,8 +92,8 @@ static int64_t open_parts(low_context *ctx, int group, int64_t least) {
 
 static void open_cols(low_context *ctx, int group, int64_t extent, int64_t step, bool parallel) {
     if (step > extent) step = extent;
-    int loop = parallel ? kb_parallel(&ctx->k, "j", extent, step)
-                        : kb_loop(&ctx->k, "j", extent, step);
+    int loop =
+        parallel ? kb_parallel(&ctx->k, "j", extent, step) : kb_loop(&ctx->k, "j", extent, step);
     ctx->index[group] = kb_plus(ctx->index[group], loop, 1);
     ctx->col_group = group;
     ctx->cols = IR_STEP_OF(loop);
@@ -109,7 +108,8 @@ static void open_rows(low_context *ctx, int group, int64_t extent, int64_t step)
 }
 
 static void close_all(low_context *ctx) {
-    while (ctx->k.depth > 0) kb_end(&ctx->k);
+    while (ctx->k.depth > 0)
+        kb_end(&ctx->k);
 }
 
 static void emit_plain(low_context *ctx, const map_shape *shape) {
@@ -136,7 +136,10 @@ static void emit_plain(low_context *ctx, const map_shape *shape) {
 }
 
 /* Opens the loops over groups [first, last] that are summed, each carrying the sums on. */
-typedef struct sum_levels { int count; low_sums level[IR_MAX_RANK]; } sum_levels;
+typedef struct sum_levels {
+    int count;
+    low_sums level[IR_MAX_RANK];
+} sum_levels;
 
 static void open_summed(low_context *ctx, sum_levels *s, const low_sums *sums, int first, int last,
                         ir_extent cols) {
@@ -148,9 +151,9 @@ static void open_summed(low_context *ctx, sum_levels *s, const low_sums *sums, i
         *level = started;
         open_rows(ctx, g, ctx->group_size[g], 1);
         for (int i = 0; i < sums->count; i++)
-            level->carry[i] = kb_carry(
-                &ctx->k, s->count ? s->level[s->count - 1].carry[i] : started.start[i],
-                IR_FIXED(1), cols);
+            level->carry[i] =
+                kb_carry(&ctx->k, s->count ? s->level[s->count - 1].carry[i] : started.start[i],
+                         IR_FIXED(1), cols);
         s->count++;
     }
 }
@@ -191,8 +194,8 @@ static void emit_taking_columns(low_context *ctx, map_shape *shape) {
     ctx->rows = IR_FIXED(1);
     for (int i = 0; i < inner.count; i++)
         inner.carry[i] = kb_carry(
-            &ctx->k, levels.count ? levels.level[levels.count - 1].carry[i] : inner.start[i], IR_FIXED(1),
-            IR_FIXED(1));
+            &ctx->k, levels.count ? levels.level[levels.count - 1].carry[i] : inner.start[i],
+            IR_FIXED(1), IR_FIXED(1));
     low_store_members(ctx);
     low_sums_add(ctx, &inner);
     kb_end(&ctx->k);
@@ -207,8 +210,11 @@ static void emit_taking_columns(low_context *ctx, map_shape *shape) {
 void low_tile_map(low_state *low, const low_cluster *cluster) {
     low_context ctx = low_begin(low, cluster, "map");
     map_shape shape = find_shape(&ctx);
-    if (!shape.sums.count) emit_plain(&ctx, &shape);
-    else if (shape.takes_columns) emit_taking_columns(&ctx, &shape);
-    else emit_keeping_columns(&ctx, &shape);
+    if (!shape.sums.count)
+        emit_plain(&ctx, &shape);
+    else if (shape.takes_columns)
+        emit_taking_columns(&ctx, &shape);
+    else
+        emit_keeping_columns(&ctx, &shape);
     low_finish(&ctx);
 }

@@ -6,15 +6,16 @@ enum { MOVE_COLS = 16, MOVE_ROWS = 4 };
 static int loop_dim(low_context *ctx, int d, const char *name, int64_t step, bool parallel) {
     int64_t size = ctx->domain.dim[d];
     if (step > size) step = size;
-    int loop = parallel ? kb_parallel(&ctx->k, name, size, step)
-                        : kb_loop(&ctx->k, name, size, step);
+    int loop =
+        parallel ? kb_parallel(&ctx->k, name, size, step) : kb_loop(&ctx->k, name, size, step);
     ctx->index[d] = kb_plus(kb_affine(0), loop, 1);
     return loop;
 }
 
 static void one_group_per_dim(low_context *ctx, ir_type domain) {
     int ends[IR_MAX_RANK];
-    for (int d = 0; d < domain.rank; d++) ends[d] = d;
+    for (int d = 0; d < domain.rank; d++)
+        ends[d] = d;
     low_set_groups(ctx, domain, domain.rank, ends);
 }
 
@@ -45,7 +46,10 @@ void pass_tile_permute(low_state *low, const low_cluster *cluster) {
             low_open_samples(&ctx, 0);
             loop = ctx.sample_loop;
         } else {
-            loop = loop_dim(&ctx, d, "d", d == last ? MOVE_COLS : d == rows ? MOVE_ROWS : 1,
+            loop = loop_dim(&ctx, d, "d",
+                            d == last   ? MOVE_COLS
+                            : d == rows ? MOVE_ROWS
+                                        : 1,
                             parallel);
         }
         src = kb_plus(src, loop, in[node->attrs.order.item[d]]);
@@ -59,7 +63,8 @@ void pass_tile_permute(low_state *low, const low_cluster *cluster) {
     int tile = kb_load(&ctx.k, kb_access(x, src, in_row, in[node->attrs.order.item[last]]),
                        ctx.rows, ctx.cols);
     kb_store(&ctx.k, kb_access(y, dst, rows >= 0 ? out[rows] : 0, 1), tile);
-    while (ctx.k.depth) kb_end(&ctx.k);
+    while (ctx.k.depth)
+        kb_end(&ctx.k);
     low_finish(&ctx);
 }
 
@@ -77,11 +82,19 @@ typedef struct unfold_shape {
 
 static unfold_shape unfold_of(const ir_node *node, ir_type image, ir_type windows) {
     const ir_attrs *a = &node->attrs;
-    unfold_shape s = {.n = image.dim[0], .h = image.dim[1], .w = image.dim[2], .c = image.dim[3],
-                      .oh = windows.dim[1], .ow = windows.dim[2], .kh = a->kernel.item[0],
-                      .kw = a->kernel.item[1], .groups = a->groups,
-                      .stride_h = a->stride.item[0], .stride_w = a->stride.item[1],
-                      .pad_h = a->pad.item[0], .pad_w = a->pad.item[1]};
+    unfold_shape s = {.n = image.dim[0],
+                      .h = image.dim[1],
+                      .w = image.dim[2],
+                      .c = image.dim[3],
+                      .oh = windows.dim[1],
+                      .ow = windows.dim[2],
+                      .kh = a->kernel.item[0],
+                      .kw = a->kernel.item[1],
+                      .groups = a->groups,
+                      .stride_h = a->stride.item[0],
+                      .stride_w = a->stride.item[1],
+                      .pad_h = a->pad.item[0],
+                      .pad_w = a->pad.item[1]};
     s.runs = s.pad_w == 0 && s.groups == 1;
     return s;
 }
@@ -129,7 +142,8 @@ void pass_tile_unfold(low_state *low, const low_cluster *cluster) {
     p.image.param = x;
     p.window.param = y;
     kb_store(&ctx.k, p.window, kb_load(&ctx.k, p.image, IR_FIXED(1), p.cols));
-    while (ctx.k.depth) kb_end(&ctx.k);
+    while (ctx.k.depth)
+        kb_end(&ctx.k);
     low_finish(&ctx);
 }
 
@@ -151,18 +165,17 @@ void pass_tile_fold(low_state *low, const low_cluster *cluster) {
     if (!covers) {
         int t = kb_loop(k, "t", size, step < size ? step : size);
         ir_affine at = kb_plus(kb_plus(kb_affine(0), ctx.sample_loop, size), t, 1);
-        low_store_as(&ctx, kb_access(dx, at, 0, 1), IR_FIXED(1), IR_STEP_OF(t),
-                     kb_constant(k, 0));
+        low_store_as(&ctx, kb_access(dx, at, 0, 1), IR_FIXED(1), IR_STEP_OF(t), kb_constant(k, 0));
         kb_end(k);
     }
     unfold_place p = open_windows(&ctx, &s);
     p.image.param = dx;
     p.window.param = dy;
     int value = kb_load(k, p.window, IR_FIXED(1), p.cols);
-    if (!apart)
-        value = kb_map2(k, IR_TILE_add, value, kb_load(k, p.image, IR_FIXED(1), p.cols));
+    if (!apart) value = kb_map2(k, IR_TILE_add, value, kb_load(k, p.image, IR_FIXED(1), p.cols));
     kb_store(k, p.image, value);
-    while (k->depth) kb_end(k);
+    while (k->depth)
+        kb_end(k);
     low_finish(&ctx);
 }
 
@@ -180,15 +193,16 @@ void pass_tile_random_keep(low_state *low, const low_cluster *cluster) {
     ctx.arguments[scalars].offset = 0; /* the whole struct: step at 1, seed at 2 */
     int out = low_param(&ctx, (ir_value){(uint32_t)cluster->anchor}, true, false);
     ir_stmt u = {.op = IR_TILE_uniform, .rows = IR_FIXED(1), .cols = ctx.cols, .loop = -1};
-    for (int i = 0; i < 3; i++) u.operand[i] = IR_NO_STMT;
+    for (int i = 0; i < 3; i++)
+        u.operand[i] = IR_NO_STMT;
     u.access = kb_access(scalars, kb_plus(kb_affine(0), j, 1), 0, 1);
     u.sample = kb_plus(kb_affine(0), n, 1);
     u.stream = node->attrs.stream;
     double rate = node->attrs.rate;
     int drop = kb_map2(k, IR_TILE_less, kb_stmt(k, u), kb_constant(k, rate));
-    int value = kb_map3(k, IR_TILE_select, drop, kb_constant(k, 0),
-                        kb_constant(k, 1 / (1 - rate)));
+    int value = kb_map3(k, IR_TILE_select, drop, kb_constant(k, 0), kb_constant(k, 1 / (1 - rate)));
     kb_store(k, kb_access(out, kb_plus(kb_plus(kb_affine(0), n, rest), j, 1), 0, 1), value);
-    while (k->depth) kb_end(k);
+    while (k->depth)
+        kb_end(k);
     low_finish(&ctx);
 }

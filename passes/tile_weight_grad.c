@@ -1,8 +1,9 @@
 /* Weight gradients: products and windows that sum over the rows of the batch.
  *
  * The order of summation is fixed by shapes alone. Either the kernel makes one partial result per
- * sample, sample by sample while its operands are in cache, and a second kernel adds the partials in
- * order; or, where partials would be large, tasks own blocks of the result and run over all rows.
+ * sample, sample by sample while its operands are in cache, and a second kernel adds the partials
+ * in order; or, where partials would be large, tasks own blocks of the result and run over all
+ * rows.
  *
  *     parallel n, loop c, loop j, loop o { acc = partial or 0; acc += matmul k; store }
  *     parallel b, loop c, loop j, loop o { acc = result or 0;  acc += matmul k; store }
@@ -15,11 +16,11 @@ typedef struct weight_grad {
     const ir_node *node;
     int64_t outputs, inputs; /* of one group: result (outputs, inputs) */
     int64_t groups;
-    int64_t samples, sites;  /* rows = samples x sites */
-    int64_t lda, ldb;        /* columns of dy and x */
-    bool by_sample;          /* partial results per sample */
-    bool mapped;             /* x is computed as it is loaded */
-    bool lone;               /* a sample is one row */
+    int64_t samples, sites; /* rows = samples x sites */
+    int64_t lda, ldb;       /* columns of dy and x */
+    bool by_sample;         /* partial results per sample */
+    bool mapped;            /* x is computed as it is loaded */
+    bool lone;              /* a sample is one row */
 } weight_grad;
 
 static weight_grad describe(const low_state *low, const low_cluster *cluster) {
@@ -58,7 +59,10 @@ static int64_t chunk_rows(const ir_machine *m, const weight_grad *w, int64_t blo
     return chunk < 16 && w->sites <= 4 * MAX_CHUNK ? w->sites : chunk;
 }
 
-typedef struct grad_loops { int n, g, b, c, j, o; int64_t chunk, block; } grad_loops;
+typedef struct grad_loops {
+    int n, g, b, c, j, o;
+    int64_t chunk, block;
+} grad_loops;
 
 static int emit_product(low_context *ctx, const weight_grad *w, const grad_loops *l, int acc,
                         int dy) {
@@ -106,8 +110,8 @@ void pass_tile_matmul_tn(low_state *low, const low_cluster *cluster) {
     if (w.by_sample) {
         l.n = ctx.sample_loop = kb_parallel(k, "n", w.samples, 1);
         ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){w.samples, elements});
-        partial = low_new_buffer(low, "partial", IR_F32, type, w.samples * elements,
-                                 IR_BUFFER_ARENA);
+        partial =
+            low_new_buffer(low, "partial", IR_F32, type, w.samples * elements, IR_BUFFER_ARENA);
     }
     if (w.groups > 1) l.g = kb_parallel(k, "g", w.groups, 1);
     if (k->kernel.tasks < RESULT_BLOCKS) {
@@ -132,7 +136,8 @@ void pass_tile_matmul_tn(low_state *low, const low_cluster *cluster) {
                   ? IR_NO_STMT
                   : load_so_far(&ctx, &w, &l, result);
     kb_store(k, result, emit_product(&ctx, &w, &l, acc, dy));
-    while (k->depth) kb_end(k);
+    while (k->depth)
+        kb_end(k);
     k->kernel.macs = ir_node_cost(low->graph, self).macs;
     low_finish(&ctx);
     if (partial >= 0) low_sum_partials(low, partial, cluster->anchor, elements);
@@ -153,11 +158,12 @@ void low_sum_partials(low_state *low, int32_t partial, int32_t anchor, int64_t e
     int zero = kb_constant(k, 0);
     int n = kb_loop(k, "n", low->batch, 1);
     int carry = kb_carry(k, zero, IR_FIXED(1), IR_STEP_OF(j));
-    int value = kb_load(k, kb_access(src, kb_plus(at, n, elements), 0, 1), IR_FIXED(1),
-                        IR_STEP_OF(j));
+    int value =
+        kb_load(k, kb_access(src, kb_plus(at, n, elements), 0, 1), IR_FIXED(1), IR_STEP_OF(j));
     kb_yield(k, carry, kb_map2(k, IR_TILE_add, carry, value));
     kb_end(k);
     kb_store(k, kb_access(dst, at, 0, 1), carry);
-    while (k->depth) kb_end(k);
+    while (k->depth)
+        kb_end(k);
     low_finish(&ctx);
 }

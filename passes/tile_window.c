@@ -1,7 +1,7 @@
 /* Depthwise windows: forward, data gradient (the same with taps reversed) and weight gradient.
  *
- * Weights are packed tap-major, (kh kw, C), so that the channels of a tap are contiguous. A tile is a
- * run of pixels of one line times a vector of channels; its taps slide over the line's pixels.
+ * Weights are packed tap-major, (kh kw, C), so that the channels of a tap are contiguous. A tile is
+ * a run of pixels of one line times a vector of channels; its taps slide over the line's pixels.
  *
  *     parallel n, [parallel] y, loop c, loop x { acc = window; epilogue; stores }
  *     parallel n, parallel c, loop y, loop x   { the same, with column sums carried }
@@ -12,14 +12,19 @@
 enum { FORM_TAPS = 16, MAX_PIXELS = 14, ENOUGH_WINDOW_TASKS = 8 };
 
 typedef struct window_shape {
-    ir_type image;          /* (N,H,W,C) */
+    ir_type image; /* (N,H,W,C) */
     int64_t n, h, w, c;
     int64_t kh, kw;
 } window_shape;
 
 static window_shape shape_of(ir_type image, int64_t kh, int64_t kw) {
-    return (window_shape){.image = image, .n = image.dim[0], .h = image.dim[1],
-                          .w = image.dim[2], .c = image.dim[3], .kh = kh, .kw = kw};
+    return (window_shape){.image = image,
+                          .n = image.dim[0],
+                          .h = image.dim[1],
+                          .w = image.dim[2],
+                          .c = image.dim[3],
+                          .kh = kh,
+                          .kw = kw};
 }
 
 int32_t low_packed_taps(low_state *low, ir_value w) {
@@ -46,7 +51,8 @@ int32_t low_packed_taps(low_state *low, ir_value w) {
     ir_affine to = kb_plus(kb_plus(kb_affine(0), t, channels), c, 1);
     int tile = kb_load(k, kb_access(src, from, 0, taps), IR_FIXED(1), IR_STEP_OF(c));
     kb_store(k, kb_access(dst, to, 0, 1), tile);
-    while (k->depth) kb_end(k);
+    while (k->depth)
+        kb_end(k);
     low_finish(&ctx);
     return buffer;
 }
@@ -77,10 +83,11 @@ static int window_stmt(low_context *ctx, const window_shape *s, int image, int t
     win->loop_y = y;
     win->loop_x = x;
     win->flip = flip;
-    ir_stmt stmt = {.op = IR_TILE_window, .rows = ctx->rows, .cols = ctx->cols, .loop = -1,
-                    .window = win};
+    ir_stmt stmt = {
+        .op = IR_TILE_window, .rows = ctx->rows, .cols = ctx->cols, .loop = -1, .window = win};
     stmt.access = win->other;
-    for (int i = 0; i < 3; i++) stmt.operand[i] = IR_NO_STMT;
+    for (int i = 0; i < 3; i++)
+        stmt.operand[i] = IR_NO_STMT;
     return kb_stmt(&ctx->k, stmt);
 }
 
@@ -130,7 +137,8 @@ static void emit_with_sums(low_context *ctx, const window_shape *s, int image, i
     low_store_members(ctx);
     low_sums_add(ctx, &inner);
     kb_end(k);
-    for (int i = 0; i < outer.count; i++) kb_yield(k, outer.carry[i], inner.carry[i]);
+    for (int i = 0; i < outer.count; i++)
+        kb_yield(k, outer.carry[i], inner.carry[i]);
     kb_end(k);
     low_forget(ctx);
     low_sums_store(ctx, &outer);
@@ -146,9 +154,12 @@ static void emit_window(low_state *low, const low_cluster *cluster, bool flip) {
     low_open_samples(&ctx, 0);
     int image = low_param(&ctx, node->operand[0], false, false);
     int taps = low_buffer_param(&ctx, "taps", taps_buffer, false, false);
-    if (low_sums_find(&ctx).count) emit_with_sums(&ctx, &s, image, taps, flip);
-    else emit_plain(&ctx, &s, image, taps, flip);
-    while (ctx.k.depth) kb_end(&ctx.k);
+    if (low_sums_find(&ctx).count)
+        emit_with_sums(&ctx, &s, image, taps, flip);
+    else
+        emit_plain(&ctx, &s, image, taps, flip);
+    while (ctx.k.depth)
+        kb_end(&ctx.k);
     ctx.k.kernel.macs = ir_node_cost(low->graph, (ir_value){(uint32_t)cluster->anchor}).macs;
     low_finish(&ctx);
 }
@@ -167,8 +178,7 @@ void pass_tile_window_dw(low_state *low, const low_cluster *cluster) {
     window_shape s = shape_of(image, node->type.dim[2], node->type.dim[3]);
     int64_t taps = s.kh * s.kw, elements = s.c * taps;
     ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){s.n, elements});
-    int32_t partial =
-        low_new_buffer(low, "partial", IR_F32, type, s.n * elements, IR_BUFFER_ARENA);
+    int32_t partial = low_new_buffer(low, "partial", IR_F32, type, s.n * elements, IR_BUFFER_ARENA);
     low_context ctx = low_begin(low, cluster, "window_dw");
     kb_kernel *k = &ctx.k;
     low_set_groups(&ctx, image, 4, (int[]){0, 1, 2, 3});
@@ -189,7 +199,8 @@ void pass_tile_window_dw(low_state *low, const low_cluster *cluster) {
     ir_affine at = kb_plus(kb_plus(kb_affine(0), ctx.sample_loop, elements), c, taps);
     at = kb_plus(at, ky, s.kw);
     kb_store(k, kb_access(out, at, 1, taps), acc);
-    while (k->depth) kb_end(k);
+    while (k->depth)
+        kb_end(k);
     k->kernel.macs = ir_node_cost(low->graph, (ir_value){(uint32_t)cluster->anchor}).macs;
     low_finish(&ctx);
     low_sum_partials(low, partial, cluster->anchor, elements);

@@ -1,4 +1,5 @@
-/* A case of tests/op_cases.def as a graph with its operands: what every test that walks the ops needs.
+/* A case of tests/op_cases.def as a graph with its operands: what every test that walks the ops
+ * needs.
  *
  *     for (size_t i = 0; i < op_case_count; i++) {
  *         op_case_graph g = op_case_build(&op_cases[i]);
@@ -26,7 +27,7 @@ typedef struct op_case {
     const char *attributes; /* "{eps=0.01}" */
     const char *result;     /* "f32[2,3]" */
     op_values values;
-    const char *grad;       /* "d-" */
+    const char *grad; /* "d-" */
 } op_case;
 
 static const op_case op_cases[] = {
@@ -41,9 +42,9 @@ typedef struct op_case_graph {
     ir_source source_text; /* of the graph */
     ir_text text;
     ir_graph *graph;
-    ir_value y;            /* the op */
+    ir_value y; /* the op */
     int operands;
-    double **source;       /* per node: tensor of an input, param or state; NULL for others */
+    double **source; /* per node: tensor of an input, param or state; NULL for others */
 } op_case_graph;
 
 /* splitmix64 on [0,1): the same numbers on every machine. */
@@ -71,9 +72,12 @@ static inline double *op_case_tensor(ir_type type, op_values values, uint64_t *r
     if (!tensor) abort();
     for (size_t i = 0; i < n; i++) {
         size_t row = type.rank == 2 ? (size_t)type.dim[1] : 1;
-        if (type.dtype == IR_I32) tensor[i] = (double)(i % row * 2 + i / row % 2); /* tile numbers */
-        else if (type.dtype == IR_I64) tensor[i] = type.rank ? (double)((i * 2 + 1) % 5) : 3;
-        else tensor[i] = op_case_value(values, random);
+        if (type.dtype == IR_I32)
+            tensor[i] = (double)(i % row * 2 + i / row % 2); /* tile numbers */
+        else if (type.dtype == IR_I64)
+            tensor[i] = type.rank ? (double)((i * 2 + 1) % 5) : 3;
+        else
+            tensor[i] = op_case_value(values, random);
     }
     return tensor;
 }
@@ -90,7 +94,8 @@ static inline void op_case_write(const op_case *c, op_case_graph *g) {
     }
     ir_text_printf(t, "%%%d = %s%s", g->operands, info->name,
                    info->kind == IR_SOURCE ? " \"y\"" : "(");
-    for (int i = 0; i < g->operands; i++) ir_text_printf(t, "%s%%%d", i ? ", " : "", i);
+    for (int i = 0; i < g->operands; i++)
+        ir_text_printf(t, "%s%%%d", i ? ", " : "", i);
     ir_text_printf(t, "%s %s : %s\noutput \"y\" = %%%d\n", info->kind == IR_SOURCE ? "" : ")",
                    c->attributes, c->result, g->operands);
 }
@@ -119,7 +124,8 @@ static inline op_case_graph op_case_build(const op_case *c) {
 }
 
 static inline void op_case_free(op_case_graph *g) {
-    for (size_t i = 0; i < g->graph->count; i++) free(g->source[i]);
+    for (size_t i = 0; i < g->graph->count; i++)
+        free(g->source[i]);
     free(g->source);
     ir_graph_free(g->graph);
     ir_text_free(&g->text);

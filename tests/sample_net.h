@@ -1,5 +1,5 @@
-/* A small ConvNeXt V2 for tests of lowering and code generation: every op of the family on odd shapes,
- * as an inference graph or with all gradients as outputs, and random tensors to run it on.
+/* A small ConvNeXt V2 for tests of lowering and code generation: every op of the family on odd
+ * shapes, as an inference graph or with all gradients as outputs, and random tensors to run it on.
  *
  *     sample_net net = sample_net_new((sample_options){.batch = 3, .size = 14, .channels = 8,
  *                                                      .gradients = true});
@@ -28,9 +28,9 @@ enum { SAMPLE_MAX_IO = 64 };
 
 typedef struct sample_net {
     ir_graph *graph;
-    const double **sources;      /* per node, for the reference */
-    float *weights;              /* of all params in order */
-    void *io[SAMPLE_MAX_IO];     /* inputs, then outputs (f32) */
+    const double **sources;  /* per node, for the reference */
+    float *weights;          /* of all params in order */
+    void *io[SAMPLE_MAX_IO]; /* inputs, then outputs (f32) */
     size_t inputs;
     ir_eval_result *reference;
 } sample_net;
@@ -77,8 +77,8 @@ static inline ir_value sample_block(ir_graph *g, ir_value x, int64_t c, int n, b
 
 static inline ir_value sample_forward(ir_graph *g, const sample_options *o) {
     int64_t c = o->channels;
-    ir_value x = ir_input(
-        g, "image", ir_type_make(IR_F32, 4, (int64_t[]){o->batch, 3, o->size, o->size}));
+    ir_value x =
+        ir_input(g, "image", ir_type_make(IR_F32, 4, (int64_t[]){o->batch, 3, o->size, o->size}));
     ir_attrs order = {.order = IR_INTS(0, 2, 3, 1)};
     x = ir_build(g, IR_OP_permute, &x, 1, &order, NULL);
     ir_attrs patch = {.stride = IR_INTS(2, 2), .pad = IR_INTS(0, 0), .set = IR_SET(pad)};
@@ -102,9 +102,11 @@ static inline ir_graph *sample_expand(const ir_graph *from) {
     ir_value *map = calloc(from->count + 1, sizeof *map);
     for (size_t i = 0; i < from->count; i++) {
         ir_node node = from->nodes[i];
-        for (int o = 0; o < node.operand_count; o++) node.operand[o] = map[node.operand[o].id];
+        for (int o = 0; o < node.operand_count; o++)
+            node.operand[o] = map[node.operand[o].id];
         bool sugar = ir_op_get(node.op)->kind == IR_COMPOSITE;
-        map[i] = sugar ? ir_expand(to, &node) : ir_copy_node(to, from, (ir_value){(uint32_t)i}, map);
+        map[i] =
+            sugar ? ir_expand(to, &node) : ir_copy_node(to, from, (ir_value){(uint32_t)i}, map);
     }
     ir_copy_results(to, from, map);
     free(map);
@@ -115,7 +117,8 @@ static inline ir_graph *sample_expand(const ir_graph *from) {
 static inline void sample_differentiate(ir_graph *g, ir_value loss) {
     size_t n = g->count;
     ir_value *d = malloc(n * sizeof *d);
-    for (size_t i = 0; i < n; i++) d[i] = IR_NO_VALUE;
+    for (size_t i = 0; i < n; i++)
+        d[i] = IR_NO_VALUE;
     d[loss.id] = ir_constant(g, ir_type_make(IR_F32, 0, NULL), 1);
     for (size_t i = n; i-- > 0;) {
         ir_value dx[IR_MAX_OPERANDS];
@@ -151,10 +154,14 @@ static inline void sample_fill(sample_net *net, uint64_t seed) {
         void *given = calloc((size_t)n, ir_dtype_size(node->type.dtype));
         for (int64_t j = 0; j < n; j++) {
             double u = sample_uniform(&seed);
-            if (node->type.dtype == IR_I64) value[j] = (double)(sample_next(&seed) % 10);
-            else value[j] = (float)(node->op == IR_OP_input ? 2 * u : 0.6 * u + 0.2 * (n < 99));
-            if (node->type.dtype == IR_I64) ((int64_t *)given)[j] = (int64_t)value[j];
-            else ((float *)given)[j] = (float)value[j];
+            if (node->type.dtype == IR_I64)
+                value[j] = (double)(sample_next(&seed) % 10);
+            else
+                value[j] = (float)(node->op == IR_OP_input ? 2 * u : 0.6 * u + 0.2 * (n < 99));
+            if (node->type.dtype == IR_I64)
+                ((int64_t *)given)[j] = (int64_t)value[j];
+            else
+                ((float *)given)[j] = (float)value[j];
         }
         net->sources[i] = value;
         if (node->op == IR_OP_input) {
@@ -192,8 +199,10 @@ static inline sample_net sample_net_new(sample_options o) {
 }
 
 static inline void sample_net_free(sample_net *net) {
-    for (size_t i = 0; i < net->graph->count; i++) free((void *)(uintptr_t)net->sources[i]);
-    for (size_t i = 0; i < net->inputs + net->graph->output_count; i++) free(net->io[i]);
+    for (size_t i = 0; i < net->graph->count; i++)
+        free((void *)(uintptr_t)net->sources[i]);
+    for (size_t i = 0; i < net->inputs + net->graph->output_count; i++)
+        free(net->io[i]);
     free(net->sources);
     free(net->weights);
     ir_eval_free(net->reference);

@@ -1,6 +1,6 @@
-/* The functions codegen writes out as polynomials, against libm in double: a dense sweep of the range
- * and the special values, on every --cpu path this machine can run. Bounds are stated per function.
- * cnx-test: codegen
+/* The functions codegen writes out as polynomials, against libm in double: a dense sweep of the
+ * range and the special values, on every --cpu path this machine can run. Bounds are stated per
+ * function. cnx-test: codegen
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@ typedef struct math_case {
     const char *name;
     ir_op op;
     bool tanh;
-    double low, high;       /* swept evenly */
+    double low, high;          /* swept evenly */
     double relative, absolute; /* |error| <= relative |exact| + absolute max(1, |x|) */
 } math_case;
 
@@ -67,7 +67,8 @@ static void evaluate(const cg_machine *machine, const math_case *c, const float 
     void *io[2] = {(void *)(uintptr_t)x, y};
     float none = 0;
     cg_run run = {.state = sample_block_of(plan->state_bytes),
-                  .workspace = sample_block_of(plan->workspace_bytes), .io = io};
+                  .workspace = sample_block_of(plan->workspace_bytes),
+                  .io = io};
     assert_int_equal(cg_jit_init(jit, run.state, &none), CNX_OK);
     assert_int_equal(cg_jit_run(jit, &run), CNX_OK);
     free(run.state);
@@ -87,16 +88,16 @@ static bool close_enough(const math_case *c, double x, double got) {
 }
 
 static void check(const cg_machine *machine, const math_case *c) {
-    static const float specials[SPECIALS] = {NAN, INFINITY, -INFINITY, 0, -0.0f, 1e-41f, 3e38f,
-                                             -3e38f};
+    static const float specials[SPECIALS] = {NAN,   INFINITY, -INFINITY, 0,
+                                             -0.0f, 1e-41f,   3e38f,     -3e38f};
     float *x = malloc((COUNT + SPECIALS) * sizeof *x), *y = malloc((COUNT + SPECIALS) * sizeof *y);
     memcpy(x, specials, sizeof specials);
     for (int i = 0; i < COUNT; i++)
         x[SPECIALS + i] = (float)(c->low + (c->high - c->low) * i / (COUNT - 1));
     evaluate(machine, c, x, y);
     for (int i = 0; i < COUNT + SPECIALS; i++) {
-        bool infinite = i < SPECIALS && isinf(x[i]) &&
-                        (c->op == IR_OP_gelu_grad || c->op == IR_OP_gelu);
+        bool infinite =
+            i < SPECIALS && isinf(x[i]) && (c->op == IR_OP_gelu_grad || c->op == IR_OP_gelu);
         if (infinite) continue; /* inf times 0: the formula itself has no value there */
         bool good = close_enough(c, x[i], y[i]);
         if (!good)
@@ -112,7 +113,8 @@ static void functions_are_accurate(void **unused) {
     (void)unused;
     for (size_t m = 0; m < cg_machine_count(); m++) {
         if (!cg_machine_runs_here(cg_machine_at(m))) continue;
-        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check(cg_machine_at(m), &cases[i]);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+            check(cg_machine_at(m), &cases[i]);
     }
 }
 

@@ -1,5 +1,5 @@
-/* Code generation on a whole small network: every --cpu path this machine can run, forward and with all
- * gradients, against the reference evaluator; 1 and 2 threads bitwise equal. cnx-test: codegen
+/* Code generation on a whole small network: every --cpu path this machine can run, forward and with
+ * all gradients, against the reference evaluator; 1 and 2 threads bitwise equal. cnx-test: codegen
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,11 +12,16 @@
 #include "sample_net.h"
 
 /* A parallel-for on plain threads: tasks are dealt out in turn. */
-typedef struct share { cnx_task body; void *argument; int64_t first, step, tasks; } share;
+typedef struct share {
+    cnx_task body;
+    void *argument;
+    int64_t first, step, tasks;
+} share;
 
 static void *work(void *data) {
     share *s = data;
-    for (int64_t t = s->first; t < s->tasks; t += s->step) s->body(s->argument, t, s->first);
+    for (int64_t t = s->first; t < s->tasks; t += s->step)
+        s->body(s->argument, t, s->first);
     return NULL;
 }
 
@@ -30,15 +35,18 @@ static void parallel_for(void *context, int64_t tasks, int64_t workers, cnx_task
         shares[w] = (share){body, argument, w, workers, tasks};
         assert_int_equal(pthread_create(&thread[w], NULL, work, &shares[w]), 0);
     }
-    for (int64_t w = 0; w < workers; w++) pthread_join(thread[w], NULL);
+    for (int64_t w = 0; w < workers; w++)
+        pthread_join(thread[w], NULL);
 }
 
 static void run_once(sample_net *net, const ir_plan *plan, const cg_jit *jit, int64_t threads) {
     cnx_scalars scalars = {.lr = 1e-3f, .step = 3, .seed = 7};
     cnx_threads many = {parallel_for, NULL, threads};
     cg_run run = {.state = sample_block_of(plan->state_bytes),
-                  .workspace = sample_block_of(plan->workspace_bytes), .io = net->io,
-                  .scalars = &scalars, .threads = threads > 1 ? &many : NULL};
+                  .workspace = sample_block_of(plan->workspace_bytes),
+                  .io = net->io,
+                  .scalars = &scalars,
+                  .threads = threads > 1 ? &many : NULL};
     assert_int_equal(cg_jit_init(jit, run.state, net->weights), CNX_OK);
     assert_int_equal(cg_jit_run(jit, &run), CNX_OK);
     free(run.state);
@@ -72,7 +80,8 @@ static void check(const cg_machine *machine, sample_options o) {
             assert_memory_equal(serial[i], net.io[net.inputs + i], (size_t)ir_type_bytes(type));
         }
     }
-    for (size_t i = 0; i < count; i++) free(serial[i]);
+    for (size_t i = 0; i < count; i++)
+        free(serial[i]);
     cg_jit_free(jit);
     ir_diag_free(diag);
     ir_plan_free(plan);

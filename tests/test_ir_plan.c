@@ -57,34 +57,44 @@ static ir_region *add_region(ir_plan *plan, bool init, int64_t tasks) {
 }
 
 static void add_call(ir_plan *plan, ir_region *region, int32_t kernel, const int32_t *buffers) {
-    ir_call *c =
-        IR_PUSH(plan->arena, region->calls, region->call_count, region->call_capacity);
+    ir_call *c = IR_PUSH(plan->arena, region->calls, region->call_count, region->call_capacity);
     size_t count = plan->kernels[kernel].param_count;
     c->kernel = kernel;
     c->arguments = ir_arena_alloc(plan->arena, (count + 1) * sizeof *c->arguments);
-    for (size_t i = 0; i < count; i++) c->arguments[i].buffer = buffers[i];
+    for (size_t i = 0; i < count; i++)
+        c->arguments[i].buffer = buffers[i];
 }
 
-static ir_plan *plan_of(const char *name) { return ir_plan_new(name, IR_KIND_INFER, NULL); }
+static ir_plan *plan_of(const char *name) {
+    return ir_plan_new(name, IR_KIND_INFER, NULL);
+}
 
 static void run_plan(const ir_plan *plan, void *const *io, const float *weights) {
     ir_plan_verify(plan);
     void *state = calloc(1, (size_t)plan->state_bytes + 64);
     void *workspace = malloc((size_t)plan->workspace_bytes + 64);
     memset(workspace, 0x7f, (size_t)plan->workspace_bytes + 64);
-    ir_plan_run run = {.state = state, .workspace = workspace, .weights = weights, .io = io,
-                       .lr = 0.25f, .step = 7, .seed = 0x123456789abcull};
+    ir_plan_run run = {.state = state,
+                       .workspace = workspace,
+                       .weights = weights,
+                       .io = io,
+                       .lr = 0.25f,
+                       .step = 7,
+                       .seed = 0x123456789abcull};
     ir_plan_interpret_init(plan, &run);
     ir_plan_interpret_main(plan, &run);
     free(state);
     free(workspace);
 }
 
-static float sample(int i) { return (float)((i * 7919 + 13) % 211 - 105) / 64; }
+static float sample(int i) {
+    return (float)((i * 7919 + 13) % 211 - 105) / 64;
+}
 
 static float *numbers(int count, int seed) {
     float *x = malloc((size_t)count * sizeof *x);
-    for (int i = 0; i < count; i++) x[i] = sample(i + 1000 * seed);
+    for (int i = 0; i < count; i++)
+        x[i] = sample(i + 1000 * seed);
     return x;
 }
 
@@ -191,8 +201,7 @@ static void test_print(void **state) {
         "      store ss[10 n + j] (1, j) = %5\n";
     const char *found = strstr(text.data, "kernel linear(");
     assert_non_null(found);
-    if (strncmp(found, expected, strlen(expected)) != 0)
-        assert_string_equal(found, expected);
+    if (strncmp(found, expected, strlen(expected)) != 0) assert_string_equal(found, expected);
     const char *main = "\nmain\n  region 0 tasks 2\n    linear(#0, #1, #2, #3, #4)\n";
     assert_non_null(strstr(text.data, main));
     ir_text_free(&text);
@@ -262,27 +271,51 @@ static void broken(void (*change)(ir_plan *), const char *reason) {
     ir_plan_free(plan);
 }
 
-static void too_small(ir_plan *p) { p->buffers[3].bytes -= 4; }
-static void before_start(ir_plan *p) { find_stmt(p, IR_TILE_store)->access.at.base = -1; }
-static void not_visible(ir_plan *p) { find_stmt(p, IR_TILE_gelu)->operand[0] = 11; }
-static void out_of_body(ir_plan *p) { find_stmt(p, IR_TILE_gelu)->operand[0] = 7; }
-static void wrong_tile(ir_plan *p) { find_stmt(p, IR_TILE_gelu)->cols = IR_FIXED(3); }
+static void too_small(ir_plan *p) {
+    p->buffers[3].bytes -= 4;
+}
+static void before_start(ir_plan *p) {
+    find_stmt(p, IR_TILE_store)->access.at.base = -1;
+}
+static void not_visible(ir_plan *p) {
+    find_stmt(p, IR_TILE_gelu)->operand[0] = 11;
+}
+static void out_of_body(ir_plan *p) {
+    find_stmt(p, IR_TILE_gelu)->operand[0] = 7;
+}
+static void wrong_tile(ir_plan *p) {
+    find_stmt(p, IR_TILE_gelu)->cols = IR_FIXED(3);
+}
 static void closed_loop(ir_plan *p) {
     ir_kernel *k = &p->kernels[0];
     k->stmts[k->stmt_count - 1].access.at.term[0].loop = 2;
 }
-static void read_only(ir_plan *p) { p->kernels[0].params[3].written = false; }
-static void wrong_tasks(ir_plan *p) { p->kernels[0].tasks = 5; }
-static void indivisible(ir_plan *p) { p->main[0].tasks = 4; }
-static void wrong_type(ir_plan *p) { p->buffers[0].dtype = IR_I32; }
-static void write_input(ir_plan *p) { p->main[0].calls[0].arguments[3].buffer = 0; }
+static void read_only(ir_plan *p) {
+    p->kernels[0].params[3].written = false;
+}
+static void wrong_tasks(ir_plan *p) {
+    p->kernels[0].tasks = 5;
+}
+static void indivisible(ir_plan *p) {
+    p->main[0].tasks = 4;
+}
+static void wrong_type(ir_plan *p) {
+    p->buffers[0].dtype = IR_I32;
+}
+static void write_input(ir_plan *p) {
+    p->main[0].calls[0].arguments[3].buffer = 0;
+}
 static void init_reads_io(ir_plan *p) {
     p->init = p->main;
     p->init_count = p->main_count;
 }
-static void same_io(ir_plan *p) { p->buffers[1].index = 0; }
+static void same_io(ir_plan *p) {
+    p->buffers[1].index = 0;
+}
 
-static void bad_name(ir_plan *p) { p->kernels[0].name = "a-b"; }
+static void bad_name(ir_plan *p) {
+    p->kernels[0].name = "a-b";
+}
 
 static void test_verify(void **state) {
     (void)state;
@@ -347,10 +380,10 @@ static ir_window *window_geometry(ir_plan *plan, int x, int other, int y_loop, i
 static void run_window(bool gradient, bool flip, float *x, float *other, float *y) {
     ir_plan *plan = plan_of("window");
     int out = gradient ? KH * KW * C : H * W * C;
-    int32_t io[3] = {add_buffer(plan, "x", IR_F32, IR_BUFFER_INPUT, H * W * C),
-                     add_buffer(plan, "o", IR_F32, IR_BUFFER_INPUT,
-                                gradient ? H * W * C : KH * KW * C),
-                     add_buffer(plan, "y", IR_F32, IR_BUFFER_OUTPUT, out)};
+    int32_t io[3] = {
+        add_buffer(plan, "x", IR_F32, IR_BUFFER_INPUT, H * W * C),
+        add_buffer(plan, "o", IR_F32, IR_BUFFER_INPUT, gradient ? H * W * C : KH * KW * C),
+        add_buffer(plan, "y", IR_F32, IR_BUFFER_OUTPUT, out)};
     kb_kernel b = kb_begin(plan->arena, "window", "");
     int px = kb_param(&b, "x", IR_F32, false), po = kb_param(&b, "o", IR_F32, false);
     int py = kb_param(&b, "y", IR_F32, true);
@@ -359,7 +392,8 @@ static void run_window(bool gradient, bool flip, float *x, float *other, float *
     ir_stmt s = {.op = gradient ? IR_TILE_window_dw : IR_TILE_window, .loop = -1};
     s.rows = gradient ? IR_FIXED(KW) : IR_STEP_OF(lx);
     s.cols = IR_STEP_OF(c);
-    for (int i = 0; i < 3; i++) s.operand[i] = IR_NO_STMT;
+    for (int i = 0; i < 3; i++)
+        s.operand[i] = IR_NO_STMT;
     s.access.table = -1;
     ir_window *w = window_geometry(plan, px, po, ly, lx, c);
     w->flip = flip;
@@ -367,7 +401,8 @@ static void run_window(bool gradient, bool flip, float *x, float *other, float *
     int value = kb_stmt(&b, s);
     ir_affine at = kb_plus(kb_plus(kb_affine(0), ly, gradient ? KW * C : W * C), c, 1);
     kb_store(&b, kb_access(py, kb_plus(at, lx, C), C, 1), value);
-    while (b.depth) kb_end(&b);
+    while (b.depth)
+        kb_end(&b);
     add_call(plan, add_region(plan, false, 2), add_kernel(plan, kb_finish(&b)), io);
     run_plan(plan, (void *[]){x, other, y}, NULL);
     ir_plan_free(plan);
@@ -446,7 +481,8 @@ static void test_guard_and_table(void **state) {
     add_call(plan, add_region(plan, false, 1), add_kernel(plan, kb_finish(&b)), io);
     float in[3 * R], found[R], picked[R] = {0};
     int32_t table[R] = {5, 0, 3, 1, 4, 2};
-    for (int i = 0; i < 3 * R; i++) in[i] = (float)i + 1;
+    for (int i = 0; i < 3 * R; i++)
+        in[i] = (float)i + 1;
     run_plan(plan, (void *[]){in, table, found, picked}, NULL);
     for (int i = 0; i < R; i++) {
         assert_true(found[i] == (i < 2 ? 0 : in[i - 2]));
@@ -476,15 +512,16 @@ static void test_numbers(void **state) {
     int n = kb_parallel(&b, "n", 2, 1);
     ir_affine row = kb_plus(kb_affine(0), n, CLASSES);
     ir_stmt iota = {.op = IR_TILE_iota, .rows = IR_FIXED(1), .cols = IR_FIXED(CLASSES), .loop = -1};
-    for (int i = 0; i < 3; i++) iota.operand[i] = IR_NO_STMT;
+    for (int i = 0; i < 3; i++)
+        iota.operand[i] = IR_NO_STMT;
     iota.access = kb_access(-1, kb_affine(0), 0, 1);
     ir_stmt uniform = iota;
     uniform.op = IR_TILE_uniform;
     uniform.access = kb_access(all, kb_affine(100), 0, 1);
     uniform.sample = kb_plus(kb_affine(0), n, 1);
     uniform.stream = 3;
-    int l = kb_load(&b, kb_access(label, kb_plus(kb_affine(0), n, 1), 0, 0), IR_FIXED(1),
-                    IR_FIXED(1));
+    int l =
+        kb_load(&b, kb_access(label, kb_plus(kb_affine(0), n, 1), 0, 0), IR_FIXED(1), IR_FIXED(1));
     int hit = kb_map2(&b, IR_TILE_equal, l, kb_stmt(&b, iota));
     int one = kb_constant(&b, 0.9), none = kb_constant(&b, 0.025);
     kb_store(&b, kb_access(hot, row, 0, 1), kb_map3(&b, IR_TILE_select, hit, one, none));
@@ -537,13 +574,15 @@ static void test_folds(void **state) {
     run_plan(plan, (void *[]){in, out, most}, NULL);
     for (int i = 0; i < R; i++) {
         double sum = 0;
-        for (int j = 0; j < COLS; j++) sum += exp(in[i * COLS + j]);
+        for (int j = 0; j < COLS; j++)
+            sum += exp(in[i * COLS + j]);
         for (int j = 0; j < COLS; j++)
             assert_near(out[i * COLS + j], exp(in[i * COLS + j]) / sum, 1e-6);
     }
     for (int j = 0; j < COLS; j++) {
         float best = in[j];
-        for (int i = 1; i < R; i++) best = in[i * COLS + j] > best ? in[i * COLS + j] : best;
+        for (int i = 1; i < R; i++)
+            best = in[i * COLS + j] > best ? in[i * COLS + j] : best;
         assert_true(most[j] == best);
     }
     free(in);
@@ -612,12 +651,12 @@ static void test_table(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),          cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_print),          cmocka_unit_test(test_identity),
-        cmocka_unit_test(test_verify),         cmocka_unit_test(test_verify_memory),
-        cmocka_unit_test(test_window),         cmocka_unit_test(test_window_dw),
+        cmocka_unit_test(test_table),           cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_print),           cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_verify),          cmocka_unit_test(test_verify_memory),
+        cmocka_unit_test(test_window),          cmocka_unit_test(test_window_dw),
         cmocka_unit_test(test_guard_and_table), cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_folds),          cmocka_unit_test(test_private_and_init),
+        cmocka_unit_test(test_folds),           cmocka_unit_test(test_private_and_init),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,12 +15,15 @@
 
 #define NARROW                                                                                     \
     {"dims", "[8, 16, 24, 32]"}, {"depths", "[1, 1, 2, 1]"}, {"decoder_dim", "16"},                \
-        {"image_size", size}, {"mask_ratio", ratio}
+        {"image_size", size}, {                                                                    \
+        "mask_ratio", ratio                                                                        \
+    }
 
 /* Draws masks instead of the generator's. */
 static void ask_for_masks(ref_program *p) {
     ref_tensor *mask = ref_io(p, "mask");
-    for (int64_t i = 0; i < ir_type_elements(mask->type); i++) ((float *)mask->data)[i] = -1;
+    for (int64_t i = 0; i < ir_type_elements(mask->type); i++)
+        ((float *)mask->data)[i] = -1;
 }
 
 static double norm_error(const float *a, const float *b, int64_t count) {
@@ -55,10 +58,13 @@ static void same_outputs(const ref_program *a, const ref_program *b, const char 
         assert_true(ir_type_equal(t->type, b->io[i].type));
         int64_t count = ir_type_elements(t->type);
         double error = norm_error(t->data, b->io[i].data, count), norm = 0;
-        for (int64_t k = 0; k < count; k++) norm += pow(((float *)b->io[i].data)[k], 2);
+        for (int64_t k = 0; k < count; k++)
+            norm += pow(((float *)b->io[i].data)[k], 2);
         bool gradient = strncmp(t->name, "grad.", 5) == 0;
         double limit = gradient ? fmax(1e-5, 1e-6 * most / fmax(sqrt(norm), 1e-30)) : 1e-5;
-        if (!(error <= limit)) print_error("norm of b %g error %g limit %g first %g %g\n", sqrt(norm), error, limit, ((float*)t->data)[5], ((float*)b->io[i].data)[5]);
+        if (!(error <= limit))
+            print_error("norm of b %g error %g limit %g first %g %g\n", sqrt(norm), error, limit,
+                        ((float *)t->data)[5], ((float *)b->io[i].data)[5]);
         if (!(error <= limit)) fail_msg("%s: %s differs by %g", what, t->name, error);
         compared++;
     }
@@ -70,7 +76,8 @@ static void same_weights(const ref_program *a, const ref_program *b, const char 
         const ir_weight *w = &a->plan->weights[i];
         int64_t count = ir_type_elements(w->type);
         double error = norm_error(ref_now(a, w), ref_now(b, &b->plan->weights[i]), count);
-        if (!(error <= 1e-4)) fail_msg("%s: %s differs by %g after ten steps", what, w->name, error);
+        if (!(error <= 1e-4))
+            fail_msg("%s: %s differs by %g after ten steps", what, w->name, error);
     }
 }
 
@@ -79,7 +86,8 @@ static void check(const char *model, const char *size, const char *ratio, int64_
     ref_model dense = sparse;
     dense.densify = true;
     char what[128];
-    snprintf(what, sizeof what, "%s, %s pixels, ratio %s, batch %d", model, size, ratio, (int)batch);
+    snprintf(what, sizeof what, "%s, %s pixels, ratio %s, batch %d", model, size, ratio,
+             (int)batch);
     for (int kind = 0; kind < 2; kind++) {
         ref_program a, b;
         ref_build(&a, &sparse, kind ? IR_KIND_TRAIN : IR_KIND_GRAD);
@@ -92,8 +100,10 @@ static void check(const char *model, const char *size, const char *ratio, int64_
             double x = *(float *)ref_io(&a, "loss")->data, y = *(float *)ref_io(&b, "loss")->data;
             if (!(fabs(x - y) <= 1e-5 * fabs(y))) fail_msg("%s: losses %g and %g", what, x, y);
         }
-        if (kind) same_weights(&a, &b, what);
-        else same_outputs(&a, &b, what);
+        if (kind)
+            same_weights(&a, &b, what);
+        else
+            same_outputs(&a, &b, what);
         ref_free(&a);
         ref_free(&b);
     }
