@@ -271,9 +271,11 @@ static bool channel_factors(layer_call *c, bool trained, const char *init, ir_va
     int64_t channels = c->type.dim[c->type.rank - 1];
     for (int i = 0; i < 2; i++) {
         if (trained) {
-            out[i] = own_parameter(c, i ? "bias" : "weight", IR_INTS(channels), i ? "zeros" : init, 0);
+            out[i] =
+                own_parameter(c, i ? "bias" : "weight", IR_INTS(channels), i ? "zeros" : init, 0);
         } else {
-            ir_attrs fill = {.shape = IR_INTS(channels), .value = i ? 0 : 1,
+            ir_attrs fill = {.shape = IR_INTS(channels),
+                             .value = i ? 0 : 1,
                              .set = IR_SET(shape) | IR_SET(value)};
             out[i] = fe_node(c->e, c->call->loc, IR_OP_constant, NULL, 0, &fill, NULL).tensor;
         }
@@ -340,7 +342,8 @@ static batch_statistics statistics_of(layer_call *c) {
 /* old (1 - momentum) + now momentum, kept for the next step. */
 static void keep_running(layer_call *c, ir_value old, ir_value now, double momentum) {
     ir_graph *g = c->e->graph;
-    ir_value kept = build2(c, IR_OP_add, ir_scale(g, old, 1 - momentum), ir_scale(g, now, momentum));
+    ir_value kept =
+        build2(c, IR_OP_add, ir_scale(g, old, 1 - momentum), ir_scale(g, now, momentum));
     ir_add_update(g, old, kept);
 }
 

@@ -1,5 +1,6 @@
-/* Lowering: plans of a small network, interpreted, give what the reference evaluator gives; with every
- * optional pass on, with each off, and with all off; and each fusion makes fewer kernels or less memory.
+/* Lowering: plans of a small network, interpreted, give what the reference evaluator gives; with
+ * every optional pass on, with each off, and with all off; and each fusion makes fewer kernels or
+ * less memory.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,7 +22,11 @@ static ir_plan *lower(const sample_net *net, const char *const *disabled) {
 static double interpret(sample_net *net, const ir_plan *plan) {
     ir_plan_run run = {.state = sample_block_of(plan->state_bytes),
                        .workspace = sample_block_of(plan->workspace_bytes),
-                       .weights = net->weights, .io = net->io, .lr = 1e-3f, .step = 3, .seed = 7};
+                       .weights = net->weights,
+                       .io = net->io,
+                       .lr = 1e-3f,
+                       .step = 3,
+                       .seed = 7};
     if (plan->kind != IR_KIND_INFER)
         memcpy(run.state, net->weights, (size_t)plan->weights_elements * sizeof(float));
     ir_plan_interpret_init(plan, &run);
@@ -35,7 +40,8 @@ static void check(sample_options o, const char *const *disabled) {
     sample_net net = sample_net_new(o);
     ir_plan *plan = lower(&net, disabled);
     double error = interpret(&net, plan);
-    if (!(error < 1e-5)) print_error("batch %d size %d: error %g\n", (int)o.batch, (int)o.size, error);
+    if (!(error < 1e-5))
+        print_error("batch %d size %d: error %g\n", (int)o.batch, (int)o.size, error);
     assert_true(error < 1e-5);
     ir_plan_free(plan);
     sample_net_free(&net);
@@ -69,15 +75,16 @@ static void every_pass_can_be_switched_off(void **unused) {
 
 static size_t calls_of(const ir_plan *plan) {
     size_t n = 0;
-    for (size_t r = 0; r < plan->main_count; r++) n += plan->main[r].call_count;
+    for (size_t r = 0; r < plan->main_count; r++)
+        n += plan->main[r].call_count;
     return n;
 }
 
 /* Switching a fusion off never gives fewer calls; switching all off gives many more. */
 static void fusions_save_kernels(void **unused) {
     (void)unused;
-    sample_net net = sample_net_new(
-        (sample_options){.batch = 2, .size = 8, .channels = 4, .gradients = true});
+    sample_net net =
+        sample_net_new((sample_options){.batch = 2, .size = 8, .channels = 4, .gradients = true});
     ir_plan *all = lower(&net, NULL);
     const char *fusions[] = {"fuse_epilogue", "fuse_pointwise", "fuse_sums", "fuse_operand", NULL};
     for (int i = 0; i < 4; i++) {
@@ -116,7 +123,8 @@ static void an_unknown_chain_fuses(void **unused) {
     (void)unused;
     ir_graph *g = ir_graph_new("chain", IR_KIND_INFER);
     ir_value x = ir_input(g, "x", ir_type_make(IR_F32, 3, (int64_t[]){2, 5, 6}));
-    ir_value w = ir_source_node(g, IR_OP_param, "w", ir_type_make(IR_F32, 2, (int64_t[]){7, 6}), NULL);
+    ir_value w =
+        ir_source_node(g, IR_OP_param, "w", ir_type_make(IR_F32, 2, (int64_t[]){7, 6}), NULL);
     ir_value y = ir_binary(g, IR_OP_matmul_nt, x, w);
     y = ir_unary(g, IR_OP_sigmoid, ir_scale(g, y, 0.5));
     ir_value z = ir_unary(g, IR_OP_exp, ir_binary(g, IR_OP_mul, y, y));
@@ -132,8 +140,8 @@ static void an_unknown_chain_fuses(void **unused) {
 
 static void plans_print_the_same_twice(void **unused) {
     (void)unused;
-    sample_net net = sample_net_new(
-        (sample_options){.batch = 2, .size = 8, .channels = 4, .gradients = true});
+    sample_net net =
+        sample_net_new((sample_options){.batch = 2, .size = 8, .channels = 4, .gradients = true});
     ir_text a = {0}, b = {0};
     ir_plan *first = lower(&net, NULL), *second = lower(&net, NULL);
     ir_plan_print(first, &a);
