@@ -83,8 +83,8 @@ FACTORS = {
     "grn_eps_inside": [(".mlp.fc1.weight", 2.0**-11), (".mlp.fc1.bias", 2.0**-11)],
     "hf_eps": [("stages.3.downsample.1.weight", 2.0**-9), ("stages.3.downsample.1.bias", 2.0**-9),
                ("stages.3.blocks.0.mlp.fc2.weight", 2.0**-9),
-               ("stages.3.blocks.0.mlp.fc2.bias", 2.0**-9)],
-    "lrn": [(".mlp.fc1.weight", 2.0**4)],
+               ("stages.3.blocks.0.mlp.fc2.bias", 2.0**-9), ("head.fc.bias", 2.0)],
+    "lrn": [(".mlp.fc1.weight", 2.0**2)],
 }
 
 # --- parameters ---
