@@ -1,4 +1,5 @@
 /* The models that come with cnxc: parameters, MACs, names, shapes, initialisation, metadata. */
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -388,6 +389,38 @@ static void test_variants_are_short(void **state) {
     }
 }
 
+/* Elaborates for inference and training; a family alone lacks values, and only those. */
+static void check_file(const char *path) {
+    for (int train = 0; train < 2; train++) {
+        ir_diag *diag = ir_diag_new();
+        fe_model *model = fe_load(path, NULL, diag);
+        fe_options options = {
+            .kind = train ? IR_KIND_TRAIN : IR_KIND_INFER, .batch = 2, .random = true};
+        ir_graph *graph = model ? fe_elaborate(model, &options, diag) : NULL;
+        for (size_t i = 0; i < diag->count; i++)
+            if (!strstr(diag->messages[i].text, "needs a value for")) {
+                ir_diag_print(diag, stderr);
+                fail_msg("%s is wrong", path);
+            }
+        ir_graph_free(graph);
+        fe_model_free(model);
+        ir_diag_free(diag);
+    }
+}
+
+static void test_every_file(void **state) {
+    (void)state;
+    static const char *const patterns[] = {CNX_TEST_SOURCE_DIR "/models/*.cnx",
+                                           CNX_TEST_SOURCE_DIR "/models/*/*.cnx"};
+    glob_t found = {0};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(glob(patterns[i], i ? GLOB_APPEND : 0, NULL, &found), 0);
+    assert_in_range(found.gl_pathc, 20, 1000);
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        check_file(found.gl_pathv[i]);
+    globfree(&found);
+}
+
 static void test_huge_elaborates_fast(void **state) {
     (void)state;
     clock_t start = clock();
@@ -410,6 +443,7 @@ int main(void) {
         cmocka_unit_test(test_recipe_shapes_the_graph),
         cmocka_unit_test(test_fashion),
         cmocka_unit_test(test_variants_are_short),
+        cmocka_unit_test(test_every_file),
         cmocka_unit_test(test_huge_elaborates_fast),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
