@@ -46,14 +46,29 @@ static weight_grad describe(const low_state *low, const low_cluster *cluster) {
     return w;
 }
 
-/* Rows taken at once: both operands' rows stay in L2, a panel of x in L1 while all tiles of rows
- * go over it. */
+static int64_t common_divisor(int64_t a, int64_t b) {
+    return b ? common_divisor(b, a % b) : a;
+}
+
+/* How many rows of a tensor, `lines` cache lines of each, stay in L1 together. It has 64 sets of
+ * lines (the bits of an address within a page choose one), so rows a multiple of many lines apart
+ * fall on few of them. */
+static int64_t rows_in_l1(const ir_machine *m, int64_t columns, int64_t lines) {
+    int64_t stride = columns * (int64_t)sizeof(float), ways = m->l1_bytes / 4096;
+    int64_t apart = stride % 64 ? 1 : common_divisor(stride / 64, 64);
+    int64_t sets = 64 / apart * (lines < apart ? lines : apart);
+    return sets * ways * 3 / 4 / lines;
+}
+
+/* Rows taken at once: both operands' rows stay in L2; a panel of x, and what a tile takes of dy, in
+ * L1 while all tiles of rows go over them. */
 static int64_t chunk_rows(const ir_machine *m, const weight_grad *w, int64_t block) {
     int64_t most = m->l2_bytes / 2 / (int64_t)sizeof(float) / (w->lda + w->ldb);
     int64_t panel = low_choose_tile(m, block, w->inputs, MAX_CHUNK).cols;
-    int64_t in_l1 = m->l1_bytes * 2 / 3 / (int64_t)sizeof(float) / panel;
-    if (most > in_l1) most = in_l1;
-    if (most > MAX_CHUNK) most = MAX_CHUNK;
+    int64_t limits[] = {MAX_CHUNK, m->l1_bytes * 2 / 3 / (int64_t)sizeof(float) / panel,
+                        rows_in_l1(m, w->lda, 1), rows_in_l1(m, w->ldb, (panel + 15) / 16)};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        if (most > limits[i]) most = limits[i];
     if (most < 16) most = 16;
     int64_t chunk = kb_divisor(w->sites, most);
     return chunk < 16 && w->sites <= 4 * MAX_CHUNK ? w->sites : chunk;

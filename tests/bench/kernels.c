@@ -52,10 +52,14 @@ static double seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static bool is_window(ir_op op) {
+    return op == IR_OP_window || op == IR_OP_window_dx || op == IR_OP_window_dw;
+}
+
 /* The op with inputs x and, as the op needs it, a parameter w or an input dy. */
 static ir_graph *graph_of(const bench_case *c, int64_t batch) {
     ir_graph *g = ir_graph_new("kernel", IR_KIND_INFER);
-    bool window = c->op == IR_OP_window || c->op == IR_OP_window_dx || c->op == IR_OP_window_dw;
+    bool window = is_window(c->op);
     bool back = c->op == IR_OP_matmul_nn;
     int64_t s = c->size, k = c->channels, o = window ? k : c->other;
     ir_type x = ir_type_make(IR_F32, 4, (int64_t[]){batch, s, s, back ? o : k});
@@ -158,7 +162,19 @@ typedef struct bench_options {
     bool plan; /* print it */
 } bench_options;
 
-static void run_case(const bench_case *c, const bench_options *o) {
+/* Adds up what a step of the whole network spends in each kind of kernel. */
+typedef struct bench_sum {
+    double flop, time;
+} bench_sum;
+
+static int blocks_of(const bench_case *c) {
+    static const int blocks[] = {2, 2, 6, 2};
+    const char *stage = strchr(c->name, '.');
+    bool once = strncmp(c->name, "down", 4) == 0 || !stage;
+    return once ? 1 : blocks[stage[1] - '0'];
+}
+
+static bench_sum run_case(const bench_case *c, const bench_options *o) {
     const cg_machine *machine = o->machine;
     ir_graph *g = graph_of(c, o->batch);
     ir_plan *plan = pass_lower(g, &(pass_lower_options){.machine = &machine->facts, .workers = 1});
@@ -185,6 +201,7 @@ static void run_case(const bench_case *c, const bench_options *o) {
     ir_diag_free(diag);
     ir_plan_free(plan);
     ir_graph_free(g);
+    return (bench_sum){flop * blocks_of(c), time * blocks_of(c)};
 }
 
 int main(int argc, char **argv) {
@@ -211,7 +228,17 @@ int main(int argc, char **argv) {
     o.peak = peak_of();
     printf("%s, one thread, batch %d, peak %.0f GFLOP/s\n", o.machine->facts.name, (int)o.batch,
            o.peak);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        if (strstr(cases[i].name, pattern)) run_case(&cases[i], &o);
+    bench_sum sum[2] = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (!strstr(cases[i].name, pattern)) continue;
+        bench_sum one = run_case(&cases[i], &o), *all = &sum[is_window(cases[i].op)];
+        all->flop += one.flop;
+        all->time += one.time;
+    }
+    for (int w = 0; w < 2; w++)
+        if (sum[w].time > 0)
+            printf("all %s, as often as Atto has them: %.1f GFLOP/s, share %.2f\n",
+                   w ? "windows" : "products", 1e-9 * sum[w].flop / sum[w].time,
+                   1e-9 * sum[w].flop / sum[w].time / o.peak);
     return 0;
 }
