@@ -36,9 +36,12 @@ static weight_grad describe(const low_state *low, const low_cluster *cluster) {
     w.sites = ir_type_elements(dy) / w.lda / w.samples;
     w.mapped = cluster->count > 1;
     w.lone = w.sites == 1;
-    int64_t bytes = w.lda * w.inputs * (int64_t)sizeof(float);
+    /* A partial result per sample must pay: be no larger than the operands that would have to wait
+     * for the other samples instead. */
+    int64_t partial = w.lda * w.inputs, operands = w.sites * (w.lda + w.ldb);
     w.by_sample = dy.rank >= 3 && low_batched(low, node->operand[0]) && w.sites > 1 &&
-                  bytes <= low->machine->l2_bytes / 2;
+                  partial <= operands &&
+                  partial * (int64_t)sizeof(float) <= low->machine->l2_bytes / 2;
     if (!w.by_sample && !w.mapped) {
         w.sites *= w.samples;
         w.samples = 1;
