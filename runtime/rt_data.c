@@ -86,21 +86,37 @@ static bool list_classes(rt_data *data, rt_error *error) {
     return true;
 }
 
-rt_data *rt_data_open(const char *directory, rt_part part, rt_error *error) {
+static rt_data *open_new(const char *directory, bool (*open)(rt_data *, rt_part, rt_error *),
+                         rt_part part, rt_error *error) {
     rt_data *data = calloc(1, sizeof *data);
     if (data) data->directory = strdup(directory);
     if (!data || !data->directory)
         rt_fail(error, "'%s': out of memory", directory);
-    else if (open_any(data, part, error) && list_classes(data, error))
+    else if (open(data, part, error) && list_classes(data, error))
         return data;
     rt_data_close(data);
     return NULL;
+}
+
+rt_data *rt_data_open(const char *directory, rt_part part, rt_error *error) {
+    return open_new(directory, open_any, part, error);
+}
+
+static bool open_images(rt_data *data, rt_part part, rt_error *error) {
+    if (rt_data_has(data->directory, part) || !rt_loose_data_present(data->directory))
+        return open_any(data, part, error);
+    return rt_loose_data_open(data, error);
+}
+
+rt_data *rt_data_open_images(const char *directory, rt_error *error) {
+    return open_new(directory, open_images, RT_TRAIN, error);
 }
 
 void rt_data_close(rt_data *data) {
     if (!data) return;
     free(data->directory);
     free(data->label);
+    free(data->chosen);
     free(data->class_names);
     free(data->file);
     rt_texts_free(&data->classes);
@@ -126,12 +142,17 @@ int64_t rt_data_label(const rt_data *data, int64_t index) {
     return data->label[index];
 }
 
+/* What the kind calls image `index`. */
+static int64_t own_number(const rt_data *data, int64_t index) {
+    return data->chosen ? data->chosen[index] : index;
+}
+
 bool rt_data_image(const rt_data *data, int64_t index, int channels, rt_image *image,
                    rt_error *error) {
     assert(index >= 0 && index < data->count && (channels == 1 || channels == 3));
-    return data->kind->image(data, index, channels, image, error);
+    return data->kind->image(data, own_number(data, index), channels, image, error);
 }
 
 void rt_data_name(const rt_data *data, int64_t index, char *text, size_t size) {
-    data->kind->name(data, index, text, size);
+    data->kind->name(data, own_number(data, index), text, size);
 }

@@ -168,3 +168,31 @@ bool rt_folder_data_open(rt_data *data, rt_part part, rt_error *error) {
     free(folder);
     return good;
 }
+
+/* --- images without classes --- */
+
+static char *find_loose(const char *directory) {
+    char *folder = find_part(directory, RT_TRAIN);
+    return folder ? folder : strdup(directory);
+}
+
+bool rt_loose_data_present(const char *directory) {
+    char *folder = find_loose(directory);
+    rt_texts images = {0};
+    rt_error ignored;
+    bool found = folder && list(folder, false, true, &images, &ignored) && images.count > 0;
+    rt_texts_free(&images);
+    free(folder);
+    return found;
+}
+
+bool rt_loose_data_open(rt_data *data, rt_error *error) {
+    static const rt_data_kind kind = {.image = decode, .name = name};
+    data->kind = &kind;
+    char *folder = find_loose(data->directory);
+    bool good = folder && rt_texts_add(&data->classes, "");
+    if (!good) rt_fail(error, "'%s': out of memory", data->directory);
+    good = good && add_class(data, folder, 0, error);
+    free(folder);
+    return good;
+}

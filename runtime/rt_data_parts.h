@@ -34,6 +34,7 @@ struct rt_data {
     char *directory;
     int64_t count, class_count;
     int32_t *label;           /* (count) */
+    int32_t *chosen;          /* (count): the kind's numbers of the images; NULL: all of them */
     const char **class_names; /* (class_count), into `classes` */
     rt_texts classes;
     rt_idx images;  /* IDX: (count, height, width) */
@@ -48,5 +49,9 @@ bool rt_folder_data_present(const char *directory, rt_part part);
  * is. */
 bool rt_idx_data_open(rt_data *data, rt_part part, rt_error *error);
 bool rt_folder_data_open(rt_data *data, rt_part part, rt_error *error);
+/* Images of the training part that stand in no class folder: all are of one class without a name.
+ */
+bool rt_loose_data_present(const char *directory);
+bool rt_loose_data_open(rt_data *data, rt_error *error);
 
 #endif

@@ -25,6 +25,11 @@ double rt_random_normal(uint64_t seed, rt_place place);
 void rt_random_permutation(uint64_t seed, rt_place place, int32_t *order, int64_t count);
 
 /* Streams of the runtime; programs count theirs from 0. */
-enum { RT_STREAM_SHUFFLE = 0x10000, RT_STREAM_AUGMENT = 0x20000, RT_STREAM_INIT = 0x30000 };
+enum {
+    RT_STREAM_SHUFFLE = 0x10000,
+    RT_STREAM_AUGMENT = 0x20000,
+    RT_STREAM_INIT = 0x30000,
+    RT_STREAM_SUBSET = 0x40000
+};
 
 #endif
