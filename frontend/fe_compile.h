@@ -36,7 +36,8 @@ typedef struct fe_options {
     int64_t batch;      /* 0: infer 1, otherwise the recipe's */
     bool random;        /* drop path is on (grad and train only) */
     bool plain_loss;    /* the recipe does not shape the graph: no smoothing, no drop path of its */
-    const char *recipe; /* NULL: `default`, or the last one in the file, or all defaults */
+    const char *recipe; /* NULL: `usual`, `default`, or the last one in the file, or all defaults */
+    const char *usual;  /* a recipe that is taken before `default` if the file has it, or NULL */
     const uint64_t *seed; /* NULL: the recipe's */
     const fe_define *defines;
     size_t define_count;
@@ -59,6 +60,12 @@ ir_graph *fe_elaborate(const fe_model *model, const fe_options *options, ir_diag
 /* All numbers of a training run. The texts in `recipe` live as long as `diag`. */
 bool fe_resolve_recipe(const fe_model *model, const fe_options *options, fe_recipe *recipe,
                        ir_diag *diag);
+
+/* What a recipe changes in the parameters of a graph of kind train, by their names: learning rates
+ * by layer (stem.*, stages.S.downsample.*, stages.S.blocks.B.*, and the rest, which
+ * is the last layer), and the spread of head.fc.weight's first values. False with a message if the
+ * names do not tell the layers. */
+bool fe_fine_tune(ir_graph *graph, const fe_recipe *recipe, ir_diag *diag);
 
 /* The parsed files as one canonical text without comments and `use`: it parses to the same print.
  */

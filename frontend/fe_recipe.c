@@ -344,15 +344,17 @@ static void apply_item(resolver *r, const fe_item *item) {
 static const fe_item *choose(resolver *r) {
     const fe_items *items = &r->e->model->items;
     const char *wanted = r->e->options->recipe;
-    const fe_item *last = NULL;
+    const char *usual = r->e->options->usual ? r->e->options->usual : "default";
+    const fe_item *last = NULL, *found = NULL;
     fe_names names = {.arena = r->e->arena};
     for (size_t i = 0; i < items->count; i++) {
         if (items->items[i].kind != FE_ITEM_RECIPE) continue;
         last = &items->items[i];
         fe_names_add(&names, last->name);
-        if (strcmp(last->name, wanted ? wanted : "default") == 0) return last;
+        if (strcmp(last->name, wanted ? wanted : usual) == 0) return last;
+        if (strcmp(last->name, "default") == 0) found = last;
     }
-    if (!wanted) return last;
+    if (!wanted) return found ? found : last;
     r->good = ir_error(r->e->diag, (ir_loc){0}, "there is no recipe '%s'", wanted);
     const char *near = ir_nearest(wanted, names.items, names.count);
     if (near)
