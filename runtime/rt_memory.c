@@ -35,6 +35,23 @@ void *rt_memory_alloc(int64_t bytes) {
     return start + front;
 }
 
+void *rt_memory_reserve(int64_t bytes) {
+    size_t size = block_size(bytes);
+    if (size == 0) return NULL;
+    void *start = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (start == MAP_FAILED) return NULL;
+    madvise(start, size, MADV_NOHUGEPAGE);
+    return start;
+}
+
+void rt_memory_drop(void *memory, int64_t offset, int64_t bytes) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)memory;
+    uintptr_t first = (start + (uintptr_t)offset + page - 1) / page * page;
+    uintptr_t last = (start + (uintptr_t)(offset + bytes)) / page * page;
+    if (first < last) madvise((void *)first, last - first, MADV_DONTNEED);
+}
+
 void rt_memory_release(void *memory, int64_t bytes) {
     if (memory) munmap(memory, block_size(bytes));
 }

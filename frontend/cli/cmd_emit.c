@@ -145,6 +145,7 @@ static int emit_object(cli *c, cli_program *p) {
                                "--weights are embedded in inference objects only");
     cli_weights weights;
     int code = cli_weights_load(c, p, c->options->weights, &weights);
+    if (code == CLI_DONE) code = cli_weights_gather(c, p, &weights);
     if (code == CLI_DONE) code = write_object(c, p, weights.values);
     cli_weights_free(&weights);
     return code;

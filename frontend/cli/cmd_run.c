@@ -139,7 +139,7 @@ static int run_compiled(run *r) {
     cli_program *p = &r->program;
     int code = cli_program_compile(c, p);
     if (code == CLI_DONE) code = cli_program_memory(c, p);
-    if (code == CLI_DONE) code = cli_program_init(c, p, r->weights.values);
+    if (code == CLI_DONE) code = cli_weights_init(c, p, &r->weights);
     for (size_t i = 0; i < p->io_count && code == CLI_DONE; i++)
         if (!p->io[i].output)
             code = read_input(r, input_named(p->graph, p->io[i].name), p->io[i].data);
@@ -149,6 +149,8 @@ static int run_compiled(run *r) {
     for (size_t i = 0; i < p->io_count; i++)
         if (p->io[i].output) add_result(r, cli_tensor(p->io[i].name, p->io[i].type, p->io[i].data));
     if (!c->options->update) return CLI_DONE;
+    code = cli_weights_gather(c, p, &r->weights); /* a place for the new ones */
+    if (code != CLI_DONE) return code;
     cli_program_export(p, r->weights.values);
     for (size_t i = 0; i < p->plan->weight_count; i++)
         add_result(r, cli_weight_tensor(p->plan, i, r->weights.values));
@@ -196,7 +198,8 @@ static int read_sources(run *r, const double **sources) {
 static int run_reference(run *r) {
     const ir_graph *graph = r->program.graph;
     const double **sources = ir_arena_alloc(r->c->arena, (graph->count + 1) * sizeof *sources);
-    int code = read_sources(r, sources);
+    int code = cli_weights_gather(r->c, &r->program, &r->weights);
+    if (code == CLI_DONE) code = read_sources(r, sources);
     if (code != CLI_DONE) return code;
     ir_eval_scalars scalars = {
         .lr = (float)r->c->options->lr, .step = 1, .seed = r->c->options->seed};

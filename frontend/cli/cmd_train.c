@@ -141,7 +141,7 @@ static int begin(cli_training *t) {
             t->directory);
     cli_weights weights;
     int code = first_weights(t, &weights);
-    if (code == CLI_DONE) code = cli_program_init(c, &t->step, weights.values);
+    if (code == CLI_DONE) code = cli_weights_init(c, &t->step, &weights);
     cli_weights_free(&weights);
     if (code != CLI_DONE) return code;
     if (!there) {

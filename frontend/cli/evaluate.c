@@ -71,7 +71,7 @@ int cli_ready(cli *c, cli_program *p, const char *path, cli_facts *facts) {
     if (code == CLI_DONE) code = cli_facts_update(c, path, weights.file, facts);
     if (code == CLI_DONE) code = cli_program_compile(c, p);
     if (code == CLI_DONE) code = cli_program_memory(c, p);
-    if (code == CLI_DONE) code = cli_program_init(c, p, weights.values);
+    if (code == CLI_DONE) code = cli_weights_init(c, p, &weights);
     cli_weights_free(&weights);
     return code;
 }

@@ -1,3 +1,4 @@
+/* The values of weights: first ones, all in a block, or one by one into a program. */
 #include "weights.h"
 
 #include "rt_init.h"
@@ -30,140 +31,160 @@ rt_tensor cli_weight_tensor(const ir_plan *plan, size_t i, const float *values) 
 /* --- first values --- */
 
 int cli_weights_start(cli *c, const cli_program *p, uint64_t seed, cli_weights *weights) {
-    const ir_plan *plan = p->plan;
-    *weights = (cli_weights){0};
-    weights->values = calloc((size_t)plan->weights_elements + 1, sizeof(float));
-    if (!weights->values) return cli_fail(c, CLI_RUN_FAILED, "out of memory for the weights");
-    size_t next = 0;
+    size_t count = p->plan->weight_count, next = 0;
+    *weights = (cli_weights){.seed = seed};
+    weights->from = ir_arena_alloc(c->arena, (count + 1) * sizeof *weights->from);
+    weights->params = ir_arena_alloc(c->arena, (count + 1) * sizeof *weights->params);
     for (size_t i = 0; i < p->graph->count; i++) {
         const ir_node *node = &p->graph->nodes[i];
         if (node->op != IR_OP_param) continue;
-        const ir_weight *w = &plan->weights[next];
-        IR_ASSERT(next < plan->weight_count && strcmp(w->name, node->name) == 0);
-        if (!rt_init_fill(node->attrs.init, node->attrs.std, seed, (uint32_t)next,
-                          weights->values + w->offset, ir_type_elements(w->type)))
-            return cli_fail(c, CLI_USER_ERROR, "'%s': unknown init '%s'", node->name,
-                            node->attrs.init);
-        next++;
+        IR_ASSERT(next < count && strcmp(p->plan->weights[next].name, node->name) == 0);
+        weights->params[next++] = node;
     }
-    IR_ASSERT(next == plan->weight_count);
+    IR_ASSERT(next == count);
     return CLI_DONE;
 }
 
 void cli_weights_free(cli_weights *weights) {
     free(weights->values);
+    for (size_t i = 0; i < weights->named_count; i++)
+        rt_named_free(&weights->named[i]);
+    free(weights->named);
+    rt_namings_free(weights->maps);
     rt_tensors_close(weights->file);
     *weights = (cli_weights){0};
 }
 
-/* --- from a file --- */
+/* --- one weight, all weights --- */
 
-typedef struct loading {
+static int read_weight(cli *c, const ir_plan *plan, const cli_weights *weights, size_t i,
+                       float *out) {
+    const ir_node *node = weights->params[i];
+    rt_error error;
+    if (weights->from[i]) {
+        if (rt_tensor_to_f32(weights->from[i], out, &error)) return CLI_DONE;
+        return cli_fail(c, CLI_USER_ERROR, "%s", error.text);
+    }
+    if (rt_init_fill(node->attrs.init, node->attrs.std, weights->seed, (uint32_t)i, out,
+                     ir_type_elements(plan->weights[i].type)))
+        return CLI_DONE;
+    return cli_fail(c, CLI_USER_ERROR, "'%s': unknown init '%s'", node->name, node->attrs.init);
+}
+
+static int read_all(cli *c, const ir_plan *plan, const cli_weights *weights, float *values) {
+    int code = CLI_DONE;
+    for (size_t i = 0; i < plan->weight_count && code == CLI_DONE; i++)
+        code = read_weight(c, plan, weights, i, values + plan->weights[i].offset);
+    return code;
+}
+
+int cli_weights_gather(cli *c, const cli_program *p, cli_weights *weights) {
+    if (weights->values) return CLI_DONE;
+    weights->values = calloc((size_t)p->plan->weights_elements + 1, sizeof(float));
+    if (!weights->values) return cli_fail(c, CLI_RUN_FAILED, "out of memory for the weights");
+    return read_all(c, p->plan, weights, weights->values);
+}
+
+/* --- into a program --- */
+
+typedef struct filling {
     cli *c;
-    const char *path;
-    const ir_plan *plan;
-    rt_tensors *file;
-    const char **extra; /* names of the file that are no parameters */
-    size_t extra_count;
-    size_t fitting; /* tensors taken */
-    bool good;
-} loading;
+    cli_program *p;
+    const cli_weights *weights;
+    float *values;      /* a place for all of them, of which few are taken at a time */
+    int32_t *weight_of; /* per buffer: its weight, or -1 */
+    int64_t *last;      /* per weight: the last region that reads it */
+    uint8_t *here;      /* per weight: it is in `values` */
+} filling;
 
-/* A finding: an error, or with --partial a note. */
-static void report(loading *l, const char *hint, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static void report(loading *l, const char *hint, const char *format, ...) {
-    va_list args;
-    ir_text text = {0};
-    va_start(args, format);
-    ir_text_vprintf(&text, format, args);
-    va_end(args);
-    if (l->c->options->partial) {
-        cli_note(l->c, "%s: %s", l->path, text.data);
-    } else {
-        ir_error(l->c->diag, (ir_loc){0}, "%s: %s", l->path, text.data);
-        if (hint) ir_hint(l->c->diag, "the file holds '%s'", hint);
-        l->good = false;
-    }
-    ir_text_free(&text);
+static int64_t weight_bytes(const ir_plan *plan, size_t i) {
+    return ir_type_elements(plan->weights[i].type) * (int64_t)sizeof(float);
 }
 
-static bool is_parameter(const ir_plan *plan, const char *name) {
-    for (size_t i = 0; i < plan->weight_count; i++)
-        if (strcmp(plan->weights[i].name, name) == 0) return true;
-    return false;
-}
-
-static void find_extra(loading *l) {
-    size_t count = rt_tensors_count(l->file);
-    l->extra = ir_arena_alloc(l->c->arena, (count + 1) * sizeof *l->extra);
-    for (size_t i = 0; i < count; i++) {
-        const char *name = rt_tensors_at(l->file, i)->name;
-        if (!is_parameter(l->plan, name)) l->extra[l->extra_count++] = name;
+static void find_weights(filling *f) {
+    const ir_plan *plan = f->p->plan;
+    size_t next = 0;
+    for (size_t b = 0; b < plan->buffer_count; b++) {
+        f->weight_of[b] = -1;
+        if (plan->buffers[b].class != IR_BUFFER_WEIGHTS) continue;
+        int64_t element = plan->buffers[b].offset / (int64_t)sizeof(float);
+        for (size_t n = 0; f->weight_of[b] < 0 && n < plan->weight_count; n++) {
+            if (plan->weights[next].offset == element) f->weight_of[b] = (int32_t)next;
+            next = (next + 1) % plan->weight_count;
+        }
+        IR_ASSERT(f->weight_of[b] >= 0);
     }
 }
 
-/* Equal shapes, dimensions of 1 at the end aside: (O,I) and (O,I,1,1). */
-static bool fits(const rt_tensor *have, const rt_tensor *want) {
-    int rank = have->rank > want->rank ? have->rank : want->rank;
-    for (int d = 0; d < rank; d++) {
-        int64_t a = d < have->rank ? have->dim[d] : 1, b = d < want->rank ? want->dim[d] : 1;
-        if (a != b) return false;
-    }
-    return true;
+/* Calls `visit` for every weight that a region reads. */
+static int each_weight(filling *f, size_t region, int (*visit)(filling *f, size_t w, size_t r)) {
+    const ir_plan *plan = f->p->plan;
+    const ir_region *r = &plan->init[region];
+    int code = CLI_DONE;
+    for (size_t k = 0; k < r->call_count; k++)
+        for (size_t a = 0; a < plan->kernels[r->calls[k].kernel].param_count; a++) {
+            int32_t w = f->weight_of[r->calls[k].arguments[a].buffer];
+            if (w >= 0 && code == CLI_DONE) code = visit(f, (size_t)w, region);
+        }
+    return code;
 }
 
-static void take(loading *l, size_t i, float *values) {
-    rt_tensor want = cli_weight_tensor(l->plan, i, values);
-    const rt_tensor *have = rt_tensors_find(l->file, want.name);
-    char expected[128], found[128];
-    rt_tensor_shape(&want, expected, sizeof expected);
-    if (!have) {
-        report(l, ir_nearest(want.name, l->extra, l->extra_count), "tensor '%s' %s is missing",
-               want.name, expected);
-        return;
-    }
-    if (!fits(have, &want)) {
-        report(l, NULL, "tensor '%s' has shape %s, expected %s", want.name,
-               rt_tensor_shape(have, found, sizeof found), expected);
-        return;
-    }
-    rt_error error;
-    if (rt_tensor_to_f32(have, values + l->plan->weights[i].offset, &error)) {
-        l->fitting++;
-        return;
-    }
-    ir_error(l->c->diag, (ir_loc){0}, "%s: tensor '%s': %s", l->path, want.name, error.text);
-    l->good = false;
-}
-
-static void report_extra(loading *l) {
-    const char **names = ir_arena_alloc(l->c->arena, (l->plan->weight_count + 1) * sizeof *names);
-    for (size_t i = 0; i < l->plan->weight_count; i++)
-        names[i] = l->plan->weights[i].name;
-    for (size_t i = 0; i < l->extra_count; i++) {
-        char shape[128];
-        const rt_tensor *t = rt_tensors_find(l->file, l->extra[i]);
-        report(l, NULL, "tensor '%s' %s is no parameter of '%s'", t->name,
-               rt_tensor_shape(t, shape, sizeof shape), l->plan->name);
-        const char *near = ir_nearest(t->name, names, l->plan->weight_count);
-        if (near && !l->c->options->partial) ir_hint(l->c->diag, "the model has '%s'", near);
-    }
-}
-
-int cli_weights_load(cli *c, const cli_program *p, const char *path, cli_weights *weights) {
-    int code = cli_weights_start(c, p, p->recipe.seed > 0 ? (uint64_t)p->recipe.seed : 0, weights);
-    if (code != CLI_DONE) return code;
-    rt_error error;
-    weights->file = rt_tensors_open(path, &error);
-    if (!weights->file) return cli_fail(c, CLI_USER_ERROR, "%s", error.text);
-    loading l = {.c = c, .path = path, .plan = p->plan, .file = weights->file, .good = true};
-    find_extra(&l);
-    for (size_t i = 0; i < p->plan->weight_count; i++)
-        take(&l, i, weights->values);
-    report_extra(&l);
-    if (!l.good) return cli_fail_diag(c);
-    if (l.fitting == 0 && p->plan->weight_count)
-        return cli_fail(c, CLI_USER_ERROR, "%s: no tensor fits '%s'", path, p->plan->name);
+static int note_last(filling *f, size_t w, size_t region) {
+    f->last[w] = (int64_t)region;
     return CLI_DONE;
+}
+
+static int fetch(filling *f, size_t w, size_t region) {
+    (void)region;
+    if (f->here[w]) return CLI_DONE;
+    f->here[w] = 1;
+    return read_weight(f->c, f->p->plan, f->weights, w, f->values + f->p->plan->weights[w].offset);
+}
+
+static int forget(filling *f, size_t w, size_t region) {
+    if (f->last[w] != (int64_t)region) return CLI_DONE;
+    int64_t offset = f->p->plan->weights[w].offset * (int64_t)sizeof(float);
+    rt_memory_drop(f->values, offset, weight_bytes(f->p->plan, w));
+    return CLI_DONE;
+}
+
+static int run_init(filling *f, size_t first, size_t last) {
+    cg_init init = {.state = f->p->state, .weights = f->values, .threads = &f->p->pool};
+    int32_t code = cg_jit_init_regions(f->p->jit, &init, first, last);
+    return code == CNX_OK ? CLI_DONE : cli_fail(f->c, CLI_RUN_FAILED, "init: %s", cg_error(code));
+}
+
+static int run_init_by_region(filling *f) {
+    const ir_plan *plan = f->p->plan;
+    int code = CLI_DONE;
+    find_weights(f);
+    for (size_t r = 0; r < plan->init_count; r++)
+        each_weight(f, r, note_last);
+    for (size_t r = 0; r < plan->init_count && code == CLI_DONE; r++) {
+        code = each_weight(f, r, fetch);
+        if (code == CLI_DONE) code = run_init(f, r, r + 1);
+        if (code == CLI_DONE) code = each_weight(f, r, forget);
+    }
+    return code;
+}
+
+int cli_weights_init(cli *c, cli_program *p, const cli_weights *weights) {
+    const ir_plan *plan = p->plan;
+    filling f = {.c = c, .p = p, .weights = weights};
+    if (plan->kind != IR_KIND_INFER) { /* the state begins with the weights themselves */
+        f.values = p->state;
+        int code = read_all(c, plan, weights, f.values);
+        return code == CLI_DONE ? run_init(&f, 0, plan->init_count) : code;
+    }
+    int64_t bytes = plan->weights_elements * (int64_t)sizeof(float);
+    ir_arena *scratch = ir_arena_new();
+    f.weight_of = ir_arena_alloc(scratch, (plan->buffer_count + 1) * sizeof *f.weight_of);
+    f.last = ir_arena_alloc(scratch, (plan->weight_count + 1) * sizeof *f.last);
+    f.here = ir_arena_alloc(scratch, plan->weight_count + 1);
+    f.values = rt_memory_reserve(bytes);
+    int code = f.values ? run_init_by_region(&f)
+                        : cli_fail(c, CLI_RUN_FAILED, "out of memory for the weights");
+    rt_memory_release(f.values, bytes);
+    ir_arena_free(scratch);
+    return code;
 }
