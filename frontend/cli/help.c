@@ -27,16 +27,21 @@ static const command_help command_helps[CLI_COMMAND_COUNT] = {
 };
 
 /* How options.def calls the commands. */
-static const char letters[CLI_COMMAND_COUNT] = {'E', 'R', 'T', 'V', 'P', 'B', 'I'};
+static const char letters[CLI_COMMAND_COUNT] = {'E', 'R', 'T', 'V', 'P', 'B', 'I', 'C'};
 
 static bool uses(cli_command command, const char *commands) {
-    if (strcmp(commands, "ALL") == 0) return true;
-    if (strcmp(commands, "COMPILES") == 0) return command != CLI_COMMAND_inspect;
+    bool model = command != CLI_COMMAND_convert;
+    if (strcmp(commands, "EVERY") == 0) return true;
+    if (strcmp(commands, "ALL") == 0) return model;
+    if (strcmp(commands, "COMPILES") == 0) return model && command != CLI_COMMAND_inspect;
     return strchr(commands, letters[command]) != NULL;
 }
 
 static bool common(const char *commands) {
-    return strcmp(commands, "ALL") == 0 || strcmp(commands, "COMPILES") == 0;
+    static const char *const most[] = {"EVERY", "ALL", "COMPILES"};
+    for (size_t i = 0; i < sizeof most / sizeof *most; i++)
+        if (strcmp(commands, most[i]) == 0) return true;
+    return false;
 }
 
 static void print_option(FILE *out, const option_help *help) {

@@ -19,8 +19,10 @@ enum {
     P = 1 << CLI_COMMAND_predict,
     B = 1 << CLI_COMMAND_bench,
     I = 1 << CLI_COMMAND_inspect,
+    C = 1 << CLI_COMMAND_convert,
     COMPILES = E | R | T | V | P | B,
-    ALL = COMPILES | I
+    ALL = COMPILES | I,
+    EVERY = ALL | C
 };
 
 typedef struct option_row {
@@ -279,6 +281,7 @@ static int check_command(cli_options *o) {
     case CLI_COMMAND_bench:
         if (o->recipe && !o->train) return cli_wrong_usage(o->command, "--recipe without --train");
         return code;
+    case CLI_COMMAND_convert: return check_needed(o, CLI_OPTION_to);
     case CLI_COMMAND_inspect:
     case CLI_COMMAND_COUNT: return code;
     }
@@ -286,6 +289,8 @@ static int check_command(cli_options *o) {
 }
 
 static int check(cli_options *o) {
+    if (o->command == CLI_COMMAND_convert && o->files.count == 0)
+        return cli_wrong_usage(o->command, "expected two files, IN and OUT");
     if (!o->model)
         return cli_wrong_usage(o->command, "no model given; expected a file .cnx or .cnxir");
     int code = check_define(o);
