@@ -118,24 +118,39 @@ static int centre(int side, int size) {
     return (int)nearbyint((side - size) / 2.0);
 }
 
-bool rt_image_evaluate(const rt_image *source, const rt_eval_transform *how, rt_image *out,
-                       rt_error *error) {
-    int size = how->size;
-    if (source->width == size && source->height == size)
-        return rt_image_crop(source, 0, 0, size, size, out, error);
-    if (how->squash) return resize_whole(source, size, size, out, error);
-    int64_t side = (int64_t)floor(size / how->crop_pct);
+/* Sides before the crop: the shorter one as asked for and the longer one in proportion, or both the
+ * same. */
+static bool sides(const rt_image *source, const rt_eval_transform *how, int *width, int *height,
+                  rt_error *error) {
+    double exact = floor(how->size / how->crop_pct);
+    if (!(exact <= RT_MAX_IMAGE_SIDE))
+        return rt_fail(error,
+                       "a crop of %d pixels that is %g of the image's side needs %.0f pixels; "
+                       "expected at most %d",
+                       how->size, how->crop_pct, exact, RT_MAX_IMAGE_SIDE);
+    int side = (int)exact;
     bool wide = source->width > source->height;
     int64_t shorter = wide ? source->height : source->width;
-    int64_t longer = side * (wide ? source->width : source->height) / shorter;
+    int64_t longer = (int64_t)side * (wide ? source->width : source->height) / shorter;
+    if (how->squash) longer = side;
     if (longer > RT_MAX_IMAGE_SIDE)
         return rt_fail(error,
-                       "an image of %d x %d pixels with its shorter side at %lld would be "
+                       "an image of %d x %d pixels with its shorter side at %d would be "
                        "%lld pixels long; expected at most %d",
-                       source->width, source->height, (long long)side, (long long)longer,
-                       RT_MAX_IMAGE_SIDE);
+                       source->width, source->height, side, (long long)longer, RT_MAX_IMAGE_SIDE);
+    *width = wide ? (int)longer : side;
+    *height = wide ? side : (int)longer;
+    return true;
+}
+
+bool rt_image_evaluate(const rt_image *source, const rt_eval_transform *how, rt_image *out,
+                       rt_error *error) {
+    int size = how->size, width = 0, height = 0;
+    *out = (rt_image){0};
+    if (size <= RT_SMALL_IMAGE && source->width == size && source->height == size)
+        return rt_image_crop(source, 0, 0, size, size, out, error);
+    if (!sides(source, how, &width, &height, error)) return false;
     rt_image resized;
-    int width = (int)(wide ? longer : side), height = (int)(wide ? side : longer);
     if (!resize_whole(source, width, height, &resized, error)) return false;
     bool good =
         rt_image_crop(&resized, centre(width, size), centre(height, size), size, size, out, error);

@@ -31,10 +31,12 @@ bool rt_image_resize(const rt_image *source, rt_box box, int width, int height, 
 /* The part at (left, top) of this size; what lies outside of the source is 0. */
 bool rt_image_crop(const rt_image *source, int left, int top, int width, int height, rt_image *out,
                    rt_error *error);
-/* Evaluation: shorter side to int(size / crop_pct), centre crop of size x size; with `squash`, the
- * whole image to size x size. crop_pct in (0, 1]. Sizes and rounding as timm and torchvision:
- * the longer side is int(side * longer / shorter), the crop starts at round half to even of
- * (side - size) / 2. An image that has the right size already is taken as it is. */
+/* Evaluation: shorter side to int(size / crop_pct), centre crop of size x size; with `squash`, both
+ * sides to int(size / crop_pct), whatever the shape. crop_pct in (0, 1]. Sizes and rounding as timm
+ * and torchvision: the longer side is int(side * longer / shorter), the crop starts at round half
+ * to even of (side - size) / 2. A small image (of 32 pixels or less, as CIFAR and MNIST have them)
+ * that has the right size already is taken as it is. */
+enum { RT_SMALL_IMAGE = 32 };
 typedef struct rt_eval_transform {
     int size;
     double crop_pct;

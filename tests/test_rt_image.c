@@ -406,17 +406,41 @@ static void test_evaluate(void **state) {
     rt_image_free(&resized);
     how.squash = true;
     assert_true(rt_image_evaluate(&source, &how, &out, &error));
+    assert_true(rt_image_resize(&source, all, 27, 27, &resized, &error));
+    assert_true(rt_image_crop(&resized, 2, 2, 24, 24, &crop, &error));
+    assert_memory_equal(out.pixels, crop.pixels, 24 * 24 * 3);
+    rt_image_free(&out);
+    rt_image_free(&crop);
+    rt_image_free(&resized);
+    how.crop_pct = 1;
+    assert_true(rt_image_evaluate(&source, &how, &out, &error));
     assert_true(rt_image_resize(&source, all, 24, 24, &resized, &error));
     assert_memory_equal(out.pixels, resized.pixels, 24 * 24 * 3);
     rt_image_free(&out);
     rt_image_free(&resized);
     rt_image_free(&source);
-    source = counted(24, 24, 3); /* the right size already */
-    how = (rt_eval_transform){.size = 24, .crop_pct = 0.875};
-    assert_true(rt_image_evaluate(&source, &how, &out, &error));
-    assert_memory_equal(out.pixels, source.pixels, 24 * 24 * 3);
-    rt_image_free(&out);
-    rt_image_free(&source);
+}
+
+/* An image that has the right size already: taken as it is up to 32 pixels, resized and cropped as
+ * any other above. */
+static void test_evaluate_same_size(void **state) {
+    (void)state;
+    static const bool squash[] = {false, true};
+    for (int size = 31; size <= 34; size++)
+        for (int i = 0; i < 2; i++) {
+            rt_image source = counted(size, size, 3), out;
+            rt_eval_transform how = {.size = size, .crop_pct = 0.875, .squash = squash[i]};
+            rt_error error;
+            assert_true(rt_image_evaluate(&source, &how, &out, &error));
+            size_t bytes = (size_t)size * (size_t)size * 3;
+            assert_int_equal(memcmp(out.pixels, source.pixels, bytes) == 0, size <= 32);
+            rt_image_free(&out);
+            how.crop_pct = 1;
+            assert_true(rt_image_evaluate(&source, &how, &out, &error));
+            assert_memory_equal(out.pixels, source.pixels, bytes);
+            rt_image_free(&out);
+            rt_image_free(&source);
+        }
 }
 
 static void test_evaluate_strip(void **state) {
@@ -428,6 +452,13 @@ static void test_evaluate_strip(void **state) {
     assert_string_equal(error.text,
                         "an image of 2000 x 1 pixels with its shorter side at 256 would be 512000 "
                         "pixels long; expected at most 16384");
+    how.crop_pct = 1e-300;
+    assert_false(rt_image_evaluate(&source, &how, &out, &error));
+    assert_non_null(strstr(error.text, "a crop of 224 pixels that is 1e-300 of the image's side"));
+    how = (rt_eval_transform){.size = 224, .crop_pct = 0.875, .squash = true};
+    assert_true(rt_image_evaluate(&source, &how, &out, &error));
+    assert_int_equal(out.width, 224);
+    rt_image_free(&out);
     rt_image_free(&source);
 }
 
@@ -461,6 +492,7 @@ int main(void) {
         cmocka_unit_test(test_crop),
         cmocka_unit_test(test_centre),
         cmocka_unit_test(test_evaluate),
+        cmocka_unit_test(test_evaluate_same_size),
         cmocka_unit_test(test_evaluate_strip),
         cmocka_unit_test(test_normalize),
     };
