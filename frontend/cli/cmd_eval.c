@@ -5,7 +5,25 @@
 
 enum { DEFAULT_BATCH = 32 };
 
-static int print(cli *c, const cli_accuracy *a) {
+/* What the images of each class came to; null where there are none. */
+static void add_classes(cli_json *j, const cli_class_accuracy *of_class, const rt_data *data) {
+    const char *const *names = rt_data_class_names(data);
+    cli_json_begin(j, "classes", '[');
+    for (int64_t k = 0; k < rt_data_classes(data); k++) {
+        const cli_class_accuracy *a = &of_class[k];
+        cli_json_begin(j, NULL, '{');
+        cli_json_whole(j, "class", k);
+        cli_json_string(j, "name", names[k]);
+        cli_json_whole(j, "images", a->images);
+        cli_json_number(j, "top1", (double)a->top1 / (double)a->images);
+        cli_json_number(j, "top5", (double)a->top5 / (double)a->images);
+        cli_json_end(j);
+    }
+    cli_json_end(j);
+}
+
+static int print(cli *c, const cli_accuracy *a, const cli_class_accuracy *of_class,
+                 const rt_data *data) {
     double images = (double)a->images;
     double top1 = (double)a->top1 / images, top5 = (double)a->top5 / images;
     if (!c->options->json)
@@ -17,6 +35,7 @@ static int print(cli *c, const cli_accuracy *a) {
     cli_json_number(&j, "top5", top5);
     cli_json_number(&j, "loss", a->loss / images);
     cli_json_whole(&j, "images", a->images);
+    if (c->options->json) add_classes(&j, of_class, data);
     cli_json_end(&j);
     ir_text_append(&j.text, "\n", 1);
     int code = cli_write_text(c, NULL, &j.text);
@@ -30,11 +49,13 @@ static int evaluate(cli *c, cli_program *p, rt_data *data, const cli_facts *fact
     rt_loader *loader = rt_loader_new(data, &options, &error);
     if (!loader) return cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
     cli_accuracy accuracy;
-    int code = cli_evaluate(c, p, loader, &accuracy);
+    cli_class_accuracy *of_class =
+        ir_arena_alloc(c->arena, (size_t)facts->classes * sizeof *of_class);
+    int code = cli_evaluate_classes(c, p, loader, of_class, &accuracy);
     rt_loader_free(loader);
     if (code == CLI_DONE && accuracy.stopped)
         code = cli_fail(c, CLI_RUN_FAILED, "stopped after %lld images", (long long)accuracy.images);
-    return code == CLI_DONE ? print(c, &accuracy) : code;
+    return code == CLI_DONE ? print(c, &accuracy, of_class, data) : code;
 }
 
 int cli_eval(cli *c) {

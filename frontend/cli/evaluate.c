@@ -31,7 +31,7 @@ static double cross_entropy(const float *logits, int64_t classes, int64_t label)
 }
 
 static void count(const cli_io *logits, const int64_t *label, int64_t images,
-                  cli_accuracy *accuracy) {
+                  cli_class_accuracy *of_class, cli_accuracy *accuracy) {
     int64_t classes = logits->type.dim[1];
     for (int64_t i = 0; i < images; i++) {
         const float *row = (const float *)logits->data + i * classes;
@@ -39,11 +39,20 @@ static void count(const cli_io *logits, const int64_t *label, int64_t images,
         accuracy->top1 += rank < 1;
         accuracy->top5 += rank < 5;
         accuracy->loss += cross_entropy(row, classes, label[i]);
+        if (!of_class) continue;
+        of_class[label[i]].images++;
+        of_class[label[i]].top1 += rank < 1;
+        of_class[label[i]].top5 += rank < 5;
     }
     accuracy->images += images;
 }
 
 int cli_evaluate(cli *c, cli_program *p, rt_loader *loader, cli_accuracy *accuracy) {
+    return cli_evaluate_classes(c, p, loader, NULL, accuracy);
+}
+
+int cli_evaluate_classes(cli *c, cli_program *p, rt_loader *loader, cli_class_accuracy *of_class,
+                         cli_accuracy *accuracy) {
     const cli_io *image = cli_program_io(p, "image"), *logits = cli_program_io(p, "logits");
     int64_t *label = calloc((size_t)p->batch, sizeof *label), images = 0;
     int code = label ? CLI_DONE : cli_fail(c, CLI_RUN_FAILED, "out of memory");
@@ -57,7 +66,7 @@ int cli_evaluate(cli *c, cli_program *p, rt_loader *loader, cli_accuracy *accura
             code = cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
         if (code != CLI_DONE || images == 0) break;
         code = cli_program_step(c, p, 0, 1, 0);
-        if (code == CLI_DONE) count(logits, label, images, accuracy);
+        if (code == CLI_DONE) count(logits, label, images, of_class, accuracy);
     }
     free(label);
     return code;

@@ -11,9 +11,17 @@ typedef struct cli_accuracy {
     bool stopped;       /* Ctrl-C came before the end */
 } cli_accuracy;
 
+/* Of the images of one class. */
+typedef struct cli_class_accuracy {
+    int64_t images, top1, top5;
+} cli_class_accuracy;
+
 /* Runs a program with inputs `image` (and no other) that is ready to run over one pass of the
  * loader's images. Returns an exit code; stops between batches when rt_signal_stop says so. */
 int cli_evaluate(cli *c, cli_program *p, rt_loader *loader, cli_accuracy *accuracy);
+/* The same, and adds up the images of each label. of_class: (classes) */
+int cli_evaluate_classes(cli *c, cli_program *p, rt_loader *loader, cli_class_accuracy *of_class,
+                         cli_accuracy *accuracy);
 
 /* Loads weights into a planned inference program, compiles it and makes it ready to run; `facts`
  * are the model's with those of the file. Returns an exit code. */

@@ -50,7 +50,12 @@ static int take_texts(cli *c, const fact_texts *t, cli_facts *facts) {
                             t->crop_pct);
         facts->crop_pct = strtod(t->crop_pct, NULL);
     }
-    if (t->squash) facts->squash = strcmp(t->squash, "true") == 0;
+    if (t->squash) {
+        facts->squash = strcmp(t->squash, "true") == 0;
+        if (!facts->squash && strcmp(t->squash, "false") != 0)
+            return cli_fail(c, CLI_USER_ERROR, "%s: 'squash' is '%s', expected true or false",
+                            t->where, t->squash);
+    }
     return CLI_DONE;
 }
 
@@ -60,6 +65,81 @@ static const ir_buffer *io_named(const ir_plan *plan, const char *name, ir_buffe
             return &plan->buffers[i];
     return NULL;
 }
+
+/* --- names of classes --- */
+
+/* A JSON list of as many names as there are classes. */
+static int take_list(cli *c, const char *where, const char *text, cli_facts *facts) {
+    json_t *list = json_loads(text, 0, NULL);
+    const char **names = NULL;
+    if (json_is_array(list) && (int64_t)json_array_size(list) == facts->classes) {
+        names = ir_arena_alloc(c->arena, ((size_t)facts->classes + 1) * sizeof *names);
+        for (size_t i = 0; names && i < (size_t)facts->classes; i++) {
+            const char *name = json_string_value(json_array_get(list, i));
+            if (name)
+                names[i] = ir_arena_strndup(c->arena, name, strlen(name));
+            else
+                names = NULL;
+        }
+    }
+    json_decref(list);
+    facts->class_names = names;
+    if (names) return CLI_DONE;
+    return cli_fail(c, CLI_USER_ERROR, "%s is no JSON list of %lld names", where,
+                    (long long)facts->classes);
+}
+
+/* The length of the line at `text` without what is blank at its end; *next begins behind it. */
+static size_t line_length(const char *text, const char **next) {
+    size_t length = strcspn(text, "\n");
+    *next = text + length + (text[length] == '\n');
+    while (length > 0 && strchr(" \t\r", text[length - 1]))
+        length--;
+    return length;
+}
+
+/* A name a line; empty lines at the end do not count. */
+static int take_lines(cli *c, const char *where, const char *text, cli_facts *facts) {
+    const char **names = ir_arena_alloc(c->arena, ((size_t)facts->classes + 1) * sizeof *names);
+    int64_t line = 0, used = 0;
+    for (const char *next; *text; text = next, line++) {
+        size_t length = line_length(text, &next);
+        if (length == 0) continue;
+        if (used < line)
+            return cli_fail(c, CLI_USER_ERROR, "%s: name %lld is empty", where,
+                            (long long)used + 1);
+        if (line < facts->classes) names[line] = ir_arena_strndup(c->arena, text, length);
+        used = line + 1;
+    }
+    if (used != facts->classes)
+        return cli_fail(c, CLI_USER_ERROR, "%s: %lld names of classes, but '%s' has %lld", where,
+                        (long long)used, facts->model, (long long)facts->classes);
+    facts->class_names = names;
+    return CLI_DONE;
+}
+
+static int take_file(cli *c, const char *path, cli_facts *facts) {
+    const char *why, *text = cli_read_text(c->arena, path, &why);
+    if (!text) return cli_fail(c, CLI_USER_ERROR, "%s", why);
+    if (strncmp(text, "\xef\xbb\xbf", 3) == 0) text += 3; /* an editor's mark of UTF-8 */
+    if (text[strspn(text, " \t\r\n")] == '[') return take_list(c, path, text, facts);
+    return take_lines(c, path, text, facts);
+}
+
+int cli_facts_names(cli *c, const char *path, cli_facts *facts) {
+    enum { IMAGENET = 1000 };
+    if (path) return take_file(c, path, facts);
+    if (facts->class_names || facts->classes != IMAGENET) return CLI_DONE;
+    const char *const *directory = cli_model_directories(c->arena);
+    for (; *directory; directory++) {
+        path = ir_arena_printf(c->arena, "%s/imagenet_classes.txt", *directory);
+        if (cli_exists(path)) return take_file(c, path, facts);
+    }
+    cli_note(c, "imagenet_classes.txt does not stand beside the models; classes have no names");
+    return CLI_DONE;
+}
+
+/* --- from the model, as a whole --- */
 
 int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
     const ir_plan *plan = p->plan;
@@ -86,27 +166,12 @@ int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
                         .std = meta(plan, "std"),
                         .crop_pct = meta(plan, "crop_pct"),
                         .squash = meta(plan, "squash")};
-    return take_texts(c, &texts, facts);
+    int code = take_texts(c, &texts, facts);
+    const char *names = facts->classes ? meta(plan, "class_names") : NULL;
+    return code == CLI_DONE && names ? take_lines(c, texts.where, names, facts) : code;
 }
 
 /* --- from and to a weights file --- */
-
-static const char *const *parse_names(cli *c, const char *text, int64_t count) {
-    json_t *list = json_loads(text, 0, NULL);
-    const char **names = NULL;
-    if (json_is_array(list) && (int64_t)json_array_size(list) == count) {
-        names = ir_arena_alloc(c->arena, ((size_t)count + 1) * sizeof *names);
-        for (size_t i = 0; names && i < (size_t)count; i++) {
-            const char *name = json_string_value(json_array_get(list, i));
-            if (name)
-                names[i] = ir_arena_strndup(c->arena, name, strlen(name));
-            else
-                names = NULL;
-        }
-    }
-    json_decref(list);
-    return names;
-}
 
 int cli_facts_update(cli *c, const char *path, const rt_tensors *file, cli_facts *facts) {
     const char *version = rt_tensors_metadata(file, "cnx_format");
@@ -120,12 +185,10 @@ int cli_facts_update(cli *c, const char *path, const rt_tensors *file, cli_facts
                         .crop_pct = rt_tensors_metadata(file, "crop_pct"),
                         .squash = rt_tensors_metadata(file, "squash")};
     int code = take_texts(c, &texts, facts);
-    const char *names = rt_tensors_metadata(file, "class_names");
+    const char *names = facts->classes ? rt_tensors_metadata(file, "class_names") : NULL;
     if (code != CLI_DONE || !names) return code;
-    facts->class_names = parse_names(c, names, facts->classes);
-    if (facts->class_names) return CLI_DONE;
-    return cli_fail(c, CLI_USER_ERROR, "%s: 'class_names' is no JSON list of %lld names", path,
-                    (long long)facts->classes);
+    const char *where = ir_arena_printf(c->arena, "%s: 'class_names'", path);
+    return take_list(c, where, names, facts);
 }
 
 static const char *numbers(cli *c, const float *values, int count) {

@@ -22,6 +22,9 @@ typedef struct cli_facts {
 int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts);
 /* What the metadata of a weights file says instead; returns an exit code. */
 int cli_facts_update(cli *c, const char *path, const rt_tensors *file, cli_facts *facts);
+/* Names for people: those in the file `path` (a name a line, or a JSON list), if one is given; else
+ * what the facts have already; else ImageNet's if there are 1000 classes. Returns an exit code. */
+int cli_facts_names(cli *c, const char *path, cli_facts *facts);
 /* The metadata that a weights file gets, *count of them. */
 rt_pair *cli_facts_pairs(cli *c, const cli_facts *facts, size_t *count);
 /* Options of a loader of evaluation or training images, without augmentation. */
