@@ -156,13 +156,36 @@ static int32_t is_output(const ir_plan *plan, int32_t index) {
     return cg_program_io(plan, index)->class == IR_BUFFER_OUTPUT;
 }
 
+/* What stands for the mask of a masked autoencoder that the caller leaves out: -1 everywhere, which
+ * asks the program for a random one. */
+static LLVMValueRef no_mask(cg_parts *p, const ir_buffer *buffer) {
+    unsigned count = (unsigned)ir_type_elements(buffer->type);
+    LLVMValueRef *minus = ir_arena_alloc(p->scratch, count * sizeof(LLVMValueRef));
+    for (unsigned i = 0; i < count; i++)
+        minus[i] = LLVMConstReal(p->m.f32, -1);
+    LLVMValueRef value = LLVMConstArray2(p->m.f32, minus, count);
+    LLVMValueRef global =
+        LLVMAddGlobal(p->m.module, LLVMTypeOf(value),
+                      ir_arena_printf(p->scratch, "%s_no_mask", p->options->prefix));
+    LLVMSetInitializer(global, value);
+    LLVMSetGlobalConstant(global, true);
+    LLVMSetLinkage(global, LLVMInternalLinkage);
+    LLVMSetAlignment(global, ALIGNMENT);
+    return global;
+}
+
 /* The io table on the stack from parameters; *at is the next parameter of the function. */
 static void gather_io(cg_parts *p, LLVMValueRef f, LLVMValueRef table, bool outputs, unsigned *at) {
     LLVMBuilderRef b = p->m.builder;
     for (int32_t i = 0; i < cg_program_io_count(p->plan); i++) {
         if (is_output(p->plan, i) != outputs) continue;
         LLVMValueRef pointer = LLVMGetParam(f, (*at)++), index = cg_int(&p->m, i);
-        refuse_null(p, f, pointer);
+        if (cg_program_io_optional(p->plan, i)) {
+            LLVMValueRef none = LLVMBuildIsNull(b, pointer, "");
+            pointer = LLVMBuildSelect(b, none, no_mask(p, cg_program_io(p->plan, i)), pointer, "");
+        } else {
+            refuse_null(p, f, pointer);
+        }
         LLVMBuildStore(b, pointer, LLVMBuildGEP2(b, p->m.pointer, table, &index, 1, ""));
     }
 }

@@ -163,7 +163,9 @@ static void put_io_doc(const header *h) {
         ir_text_printf(h->out, " *   %-10s %s (", c_name(h, b->name),
                        b->class == IR_BUFFER_INPUT ? "in: " : "out:");
         put_shape(h, b->type);
-        ir_text_printf(h->out, ") %s\n", ir_dtype_name(b->dtype));
+        bool optional = cg_program_io_optional(h->plan, i);
+        ir_text_printf(h->out, ") %s%s\n", ir_dtype_name(b->dtype),
+                       optional ? ", 1 = removed; NULL draws one from step and seed" : "");
     }
 }
 
