@@ -98,10 +98,62 @@ static int check_labels(run *r, const char *name, const int64_t *label, int64_t 
     return CLI_DONE;
 }
 
+/* --- masks of an autoencoder --- */
+
+/* The model says how many patches it keeps; 0 if it is none that keeps some. */
+static int64_t kept_patches(const run *r) {
+    const char *kept = ir_get_meta(r->program.graph, "kept");
+    return kept ? strtoll(kept, NULL, 10) : 0;
+}
+
+static bool is_mask(const run *r, const ir_node *node) {
+    return strcmp(node->name, "mask") == 0 && node->type.rank == 2 && kept_patches(r) > 0;
+}
+
+/* Without a mask the program draws one, from seed and step. */
+static void ask_for_mask(const ir_node *node, float *mask) {
+    for (int64_t i = 0; i < ir_type_elements(node->type); i++)
+        mask[i] = -1;
+}
+
+/* A row is all -1, to be drawn, or 0 at exactly as many patches as the program keeps, else 1. */
+static int check_mask(run *r, const ir_node *node, const float *mask) {
+    int64_t patches = node->type.dim[1], kept = kept_patches(r);
+    for (int64_t n = 0; n < node->type.dim[0]; n++) {
+        int64_t drawn = 0, visible = 0;
+        for (int64_t l = 0; l < patches; l++) {
+            float value = mask[n * patches + l];
+            drawn += value == -1;
+            visible += value == 0;
+            if (value != -1 && value != 0 && value != 1)
+                return cli_fail(r->c, CLI_USER_ERROR,
+                                "%s: 'mask' [%lld, %lld] is %g, expected 0 (kept), 1 (removed), or "
+                                "-1 in the whole row (drawn)",
+                                r->c->options->inputs, (long long)n, (long long)l, (double)value);
+        }
+        if (drawn == patches || (drawn == 0 && visible == kept)) continue;
+        if (drawn > 0)
+            return cli_fail(r->c, CLI_USER_ERROR,
+                            "%s: 'mask' row %lld is -1 at %lld of %lld patches, expected all of "
+                            "them (drawn) or none",
+                            r->c->options->inputs, (long long)n, (long long)drawn,
+                            (long long)patches);
+        return cli_fail(r->c, CLI_USER_ERROR,
+                        "%s: 'mask' row %lld keeps %lld of %lld patches, expected %lld",
+                        r->c->options->inputs, (long long)n, (long long)visible, (long long)patches,
+                        (long long)kept);
+    }
+    return CLI_DONE;
+}
+
 /* Copies one input, in the element type of the program, into `data`. */
 static int read_input(run *r, const ir_node *node, void *data) {
     cli *c = r->c;
     const rt_tensor *have = rt_tensors_find(r->inputs, node->name);
+    if (!have && is_mask(r, node)) {
+        ask_for_mask(node, data);
+        return CLI_DONE;
+    }
     rt_tensor want = cli_tensor(node->name, node->type, NULL);
     const char *expected = shape_text(c, node->type);
     if (!have)
@@ -121,6 +173,7 @@ static int read_input(run *r, const ir_node *node, void *data) {
         return cli_fail(c, CLI_USER_ERROR, "%s: input '%s': %s", c->options->inputs, node->name,
                         error.text);
     if (whole) return check_labels(r, node->name, data, ir_type_elements(node->type));
+    if (is_mask(r, node)) return check_mask(r, node, data);
     return CLI_DONE;
 }
 

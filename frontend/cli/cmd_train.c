@@ -1,4 +1,4 @@
-/* cnxc train: from a model, a recipe and images to trained weights. */
+/* cnxc train, pretrain, finetune: from a model, a recipe and images to trained weights. */
 #include "train.h"
 
 #include "rt_signal.h"
@@ -36,10 +36,17 @@ static bool has_io(const ir_plan *plan, const char *name, ir_dtype dtype) {
 
 static int check_step(cli_training *t) {
     const ir_plan *plan = t->step.plan;
-    if (!has_io(plan, "label", IR_I64) || !has_io(plan, "loss", IR_F32))
+    const char *command = cli_command_name(t->c->options->command);
+    t->masked = t->c->options->command == CLI_COMMAND_pretrain;
+    if (t->masked && (!has_io(plan, "mask", IR_F32) || !has_io(plan, "loss", IR_F32)))
         return cli_fail(t->c, CLI_USER_ERROR,
-                        "'%s' has no input label: i64[N] and output loss, which 'train' needs",
-                        plan->name);
+                        "'%s' has no input mask: f32[N,L] and output loss, which '%s' needs; "
+                        "models/fcmae_*.cnx have them",
+                        plan->name, command);
+    if (!t->masked && (!has_io(plan, "label", IR_I64) || !has_io(plan, "loss", IR_F32)))
+        return cli_fail(t->c, CLI_USER_ERROR,
+                        "'%s' has no input label: i64[N] and output loss, which '%s' needs",
+                        plan->name, command);
     return CLI_DONE;
 }
 
@@ -66,47 +73,7 @@ static int build(cli_training *t, cli_program *p) {
     return code == CLI_DONE ? cli_program_memory(t->c, p) : code;
 }
 
-/* --- data --- */
-
-static int open_data(cli_training *t) {
-    rt_error error;
-    cli *c = t->c;
-    t->data = rt_data_open(c->options->data, RT_TRAIN, &error);
-    if (!t->data) return cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
-    int code = cli_facts_check_classes(c, &t->facts, t->data);
-    if (code != CLI_DONE) return code;
-    t->facts.class_names = rt_data_class_names(t->data);
-    if (!rt_data_has(c->options->data, RT_TEST)) {
-        cli_note(c, "'%s' has no test part: epochs are not tested", c->options->data);
-        return CLI_DONE;
-    }
-    t->test_data = rt_data_open(c->options->data, RT_TEST, &error);
-    if (!t->test_data) return cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
-    return cli_facts_check_classes(c, &t->facts, t->test_data);
-}
-
-static rt_augment augment_of(const fe_recipe *recipe) {
-    return (rt_augment){.crop_padding = recipe->crop_padding,
-                        .flip = recipe->flip,
-                        .scale = {recipe->crop_scale[0], recipe->crop_scale[1]},
-                        .ratio = {recipe->crop_ratio[0], recipe->crop_ratio[1]}};
-}
-
-static int start_loaders(cli_training *t) {
-    rt_error error;
-    rt_loader_options options = cli_facts_loader(&t->facts, t->step.batch, t->step.threads);
-    if (t->test_data) {
-        t->test_loader = rt_loader_new(t->test_data, &options, &error);
-        if (!t->test_loader) return cli_fail(t->c, CLI_RUN_FAILED, "%s", error.text);
-    }
-    options.training = true;
-    options.augment = augment_of(&t->step.recipe);
-    options.seed = t->seed;
-    t->loader = rt_loader_new(t->data, &options, &error);
-    if (!t->loader) return cli_fail(t->c, CLI_RUN_FAILED, "%s", error.text);
-    t->steps = rt_loader_batches(t->loader);
-    return CLI_DONE;
-}
+/* --- schedule --- */
 
 static void set_schedule(cli_training *t) {
     const fe_recipe *recipe = &t->step.recipe;
@@ -128,7 +95,19 @@ static int first_weights(cli_training *t, cli_weights *weights) {
     const char *from = t->c->options->from;
     if (!from) return cli_weights_start(t->c, &t->step, t->seed, weights);
     if (is_directory(from)) from = ir_arena_printf(t->c->arena, "%s/last.safetensors", from);
+    if (t->c->options->command == CLI_COMMAND_finetune)
+        return cli_weights_load_encoder(t->c, &t->step, from, weights);
     return cli_weights_load(t->c, &t->step, from, weights);
+}
+
+/* A negative mask asks the step for a random one. */
+static int ask_for_masks(cli_training *t) {
+    const cli_io *mask = cli_program_io(&t->step, "mask");
+    float *value = mask->data;
+    for (int64_t i = 0; i < ir_type_elements(mask->type); i++)
+        value[i] = -1;
+    t->label = calloc((size_t)t->step.batch, sizeof *t->label);
+    return t->label ? CLI_DONE : cli_fail(t->c, CLI_RUN_FAILED, "out of memory for the labels");
 }
 
 static int begin(cli_training *t) {
@@ -159,10 +138,10 @@ static int begin(cli_training *t) {
 static int prepare(cli_training *t) {
     int code = plan_step(t);
     if (code == CLI_DONE) code = check_step(t);
-    if (code == CLI_DONE) code = open_data(t);
+    if (code == CLI_DONE) code = cli_training_open_data(t);
     if (code == CLI_DONE && t->test_data) code = plan_test(t);
     if (code == CLI_DONE) code = check_memory(t);
-    if (code == CLI_DONE) code = start_loaders(t);
+    if (code == CLI_DONE) code = cli_training_start_loaders(t);
     if (code != CLI_DONE) return code;
     set_schedule(t);
     const char *out = t->c->options->out;
@@ -171,15 +150,18 @@ static int prepare(cli_training *t) {
     if (!t->weights) return cli_fail(t->c, CLI_RUN_FAILED, "out of memory for the weights");
     code = build(t, &t->step);
     if (code == CLI_DONE && t->test_data) code = build(t, &t->test);
+    if (code == CLI_DONE && t->masked) code = ask_for_masks(t);
     return code == CLI_DONE ? begin(t) : code;
 }
 
 static void introduce(const cli_training *t) {
+    const char *classes =
+        ir_arena_printf(t->c->arena, " of %lld classes", (long long)t->facts.classes);
     cli_note(t->c,
-             "training '%s': %lld parameters, %lld images of %lld classes, %lld epochs of "
+             "training '%s': %lld parameters, %lld images%s, %lld epochs of "
              "%lld steps, batch %lld, %lld thread%s, %s",
              t->facts.model, (long long)t->step.plan->weights_elements,
-             (long long)rt_data_count(t->data), (long long)t->facts.classes,
+             (long long)rt_data_count(t->data), t->masked ? "" : classes,
              (long long)t->step.recipe.epochs, (long long)t->steps, (long long)t->step.batch,
              (long long)t->step.threads, t->step.threads == 1 ? "" : "s",
              t->step.target->facts.name);
@@ -191,11 +173,12 @@ static void release(cli_training *t) {
     if (t->data) rt_data_close(t->data);
     if (t->test_data) rt_data_close(t->test_data);
     free(t->weights);
+    free(t->label);
     cli_program_free(&t->step);
     cli_program_free(&t->test);
 }
 
-int cli_train(cli *c) {
+static int train(cli *c) {
     cli_training t = {.c = c, .at = {.best = -INFINITY}};
     rt_signal_watch();
     int code = prepare(&t);
@@ -206,4 +189,16 @@ int cli_train(cli *c) {
     if (code == CLI_DONE) cli_note(c, "done: %s", cli_run_file(&t, "last.safetensors"));
     release(&t);
     return code;
+}
+
+int cli_train(cli *c) {
+    return train(c);
+}
+
+int cli_pretrain(cli *c) {
+    return train(c);
+}
+
+int cli_finetune(cli *c) {
+    return train(c);
 }

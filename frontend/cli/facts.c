@@ -153,12 +153,15 @@ int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
             c, CLI_USER_ERROR,
             "'%s' has no input image: f32[N,C,S,S] of 1 or 3 channels, which '%s' needs",
             plan->name, cli_command_name(c->options->command));
-    if (!logits || logits->type.rank != 2 || logits->type.dim[0] != image->type.dim[0])
+    bool classifies = c->options->command != CLI_COMMAND_pretrain &&
+                      c->options->command != CLI_COMMAND_reconstruct;
+    if (classifies &&
+        (!logits || logits->type.rank != 2 || logits->type.dim[0] != image->type.dim[0]))
         return cli_fail(c, CLI_USER_ERROR, "'%s' has no output logits: f32[N,K], which '%s' needs",
                         plan->name, cli_command_name(c->options->command));
     facts->channels = (int)image->type.dim[1];
     facts->size = (int)image->type.dim[2];
-    facts->classes = logits->type.dim[1];
+    facts->classes = classifies ? logits->type.dim[1] : 0;
     for (int i = 0; i < facts->channels; i++)
         facts->std[i] = 1;
     fact_texts texts = {.where = c->options->model,
@@ -243,7 +246,7 @@ rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_
 }
 
 int cli_facts_check_classes(cli *c, const cli_facts *facts, const rt_data *data) {
-    if (rt_data_classes(data) == facts->classes) return CLI_DONE;
+    if (facts->classes == 0 || rt_data_classes(data) == facts->classes) return CLI_DONE;
     return cli_fail(c, CLI_USER_ERROR,
                     "'%s' has %lld classes, but '%s' gives logits for %lld; try -D classes=%lld",
                     c->options->data, (long long)rt_data_classes(data), facts->model,

@@ -11,14 +11,15 @@
 typedef struct cli_facts {
     const char *model;
     int channels, size; /* of the input `image` (N,channels,size,size) */
-    int64_t classes;    /* width of the output `logits` */
+    int64_t classes;    /* width of the output `logits`; 0: an autoencoder */
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS];
     double crop_pct;                /* of evaluation */
     bool squash;                    /* evaluation takes the whole image, whatever its shape */
     const char *const *class_names; /* `classes` of them, or NULL */
 } cli_facts;
 
-/* Of a program with the input `image` and the output `logits`; returns an exit code. */
+/* Of a program with the input `image` and, unless the command is about autoencoders, the output
+ * `logits`; returns an exit code. */
 int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts);
 /* What the metadata of a weights file says instead; returns an exit code. */
 int cli_facts_update(cli *c, const char *path, const rt_tensors *file, cli_facts *facts);
@@ -29,7 +30,7 @@ int cli_facts_names(cli *c, const char *path, cli_facts *facts);
 rt_pair *cli_facts_pairs(cli *c, const cli_facts *facts, size_t *count);
 /* Options of a loader of evaluation or training images, without augmentation. */
 rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_t threads);
-/* The data set has as many classes as the model; returns an exit code. */
+/* The data set has, if any are needed, as many classes as the model; returns an exit code. */
 int cli_facts_check_classes(cli *c, const cli_facts *facts, const rt_data *data);
 
 #endif

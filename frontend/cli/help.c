@@ -27,7 +27,12 @@ static const command_help command_helps[CLI_COMMAND_COUNT] = {
 };
 
 /* How options.def calls the commands. */
-static const char letters[CLI_COMMAND_COUNT] = {'E', 'R', 'T', 'V', 'P', 'B', 'I', 'C'};
+static const char letters[CLI_COMMAND_COUNT] = {
+    [CLI_COMMAND_emit] = 'E',        [CLI_COMMAND_run] = 'R',      [CLI_COMMAND_train] = 'T',
+    [CLI_COMMAND_pretrain] = 'M',    [CLI_COMMAND_finetune] = 'F', [CLI_COMMAND_eval] = 'V',
+    [CLI_COMMAND_predict] = 'P',     [CLI_COMMAND_bench] = 'B',    [CLI_COMMAND_inspect] = 'I',
+    [CLI_COMMAND_reconstruct] = 'X', [CLI_COMMAND_convert] = 'C',
+};
 
 static bool uses(cli_command command, const char *commands) {
     bool model = command != CLI_COMMAND_convert;

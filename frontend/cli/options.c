@@ -20,7 +20,10 @@ enum {
     B = 1 << CLI_COMMAND_bench,
     I = 1 << CLI_COMMAND_inspect,
     C = 1 << CLI_COMMAND_convert,
-    COMPILES = E | R | T | V | P | B,
+    M = 1 << CLI_COMMAND_pretrain,
+    F = 1 << CLI_COMMAND_finetune,
+    X = 1 << CLI_COMMAND_reconstruct,
+    COMPILES = E | R | T | V | P | B | M | F | X,
     ALL = COMPILES | I,
     EVERY = ALL | C
 };
@@ -254,6 +257,25 @@ static int check_run(const cli_options *o) {
     return CLI_DONE;
 }
 
+static int check_train(const cli_options *o) {
+    int code = check_needed(o, CLI_OPTION_data);
+    if (code == CLI_DONE && o->command == CLI_COMMAND_finetune && !o->resume)
+        code = check_needed(o, CLI_OPTION_from);
+    if (code == CLI_DONE && o->resume && o->from)
+        code = cli_wrong_usage(o->command, "--resume contradicts --from");
+    if (code == CLI_DONE && o->partial && !o->from)
+        code = cli_wrong_usage(o->command, "--partial without --from");
+    return code;
+}
+
+static int check_reconstruct(const cli_options *o) {
+    int code = check_needed(o, CLI_OPTION_weights);
+    if (code == CLI_DONE) code = check_needed(o, CLI_OPTION_output);
+    if (code == CLI_DONE && o->files.count == 0)
+        code = cli_wrong_usage(o->command, "no image given");
+    return code;
+}
+
 static int check_command(cli_options *o) {
     int code = CLI_DONE;
     switch (o->command) {
@@ -264,12 +286,9 @@ static int check_command(cli_options *o) {
         if (code == CLI_DONE) code = check_needed(o, CLI_OPTION_outputs);
         return code == CLI_DONE ? check_run(o) : code;
     case CLI_COMMAND_train:
-        code = check_needed(o, CLI_OPTION_data);
-        if (code == CLI_DONE && o->resume && o->from)
-            code = cli_wrong_usage(o->command, "--resume contradicts --from");
-        if (code == CLI_DONE && o->partial && !o->from)
-            code = cli_wrong_usage(o->command, "--partial without --from");
-        return code;
+    case CLI_COMMAND_pretrain:
+    case CLI_COMMAND_finetune: return check_train(o);
+    case CLI_COMMAND_reconstruct: return check_reconstruct(o);
     case CLI_COMMAND_eval:
         code = check_needed(o, CLI_OPTION_data);
         return code == CLI_DONE ? check_needed(o, CLI_OPTION_weights) : code;

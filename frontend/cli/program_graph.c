@@ -81,6 +81,12 @@ static fe_define *read_defines(cli *c) {
     return defines;
 }
 
+/* The recipe that a command is for. */
+static const char *usual_recipe(cli_command command) {
+    if (command == CLI_COMMAND_pretrain) return "pretrain";
+    return command == CLI_COMMAND_finetune ? "finetune" : NULL;
+}
+
 fe_options cli_fe_options(cli *c, const cli_want *want) {
     const cli_options *o = c->options;
     fe_options options = {.kind = want->kind,
@@ -88,6 +94,7 @@ fe_options cli_fe_options(cli *c, const cli_want *want) {
                           .random = want->random,
                           .plain_loss = want->plain_loss && !o->recipe,
                           .recipe = o->recipe,
+                          .usual = usual_recipe(o->command),
                           .defines = read_defines(c),
                           .define_count = o->define.count};
     if (cli_given(o, CLI_OPTION_batch)) options.batch = o->batch;
@@ -123,6 +130,8 @@ static int elaborate(cli *c, const cli_want *want, cli_program *p) {
     if (good) p->graph = fe_elaborate(model, &options, c->diag);
     fe_model_free(model);
     if (!p->graph) return cli_fail_diag(c);
+    if (want->kind == IR_KIND_TRAIN && !fe_fine_tune(p->graph, &p->recipe, c->diag))
+        return cli_fail_diag(c);
     p->source_hash = hash_of(p->graph);
     if (want->loss_only && want->kind == IR_KIND_TRAIN) keep_loss_only(p->graph);
     p->batch = graph_batch(p->graph);

@@ -1,7 +1,9 @@
 /* A training run: the program of a step, the program that tests, the data, and where the run
- * stands.
+ * stands. A classifier learns from labels and is tested; a masked autoencoder (cnxc pretrain) has a
+ * mask in place of labels, drawn in the step itself, and nothing to be tested by.
  *
- *     cmd_train.c      puts the pieces together
+ *     cmd_train.c      puts the pieces together: train, pretrain, finetune
+ *     train_data.c     images, and the loaders that prepare them
  *     train_loop.c     steps, epochs, tests, Ctrl-C
  *     train_state.c    the run directory: weights, state, metrics, and reading them back
  *     train_failure.c  a loss that is not finite
@@ -37,6 +39,8 @@ typedef struct cli_training {
     rt_schedule schedule;
     int64_t steps; /* of an epoch */
     uint64_t seed;
+    bool masked;           /* the step is of a masked autoencoder */
+    int64_t *label;        /* (batch) of a masked autoencoder, which has no input for them */
     const char *directory; /* of the run */
     float *weights;        /* the parameters before the current step */
     cli_place at;
@@ -54,6 +58,10 @@ typedef struct cli_epoch {
 
 /* Trains until the last epoch is done; returns an exit code. */
 int cli_training_run(cli_training *t);
+
+/* train_data.c */
+int cli_training_open_data(cli_training *t);
+int cli_training_start_loaders(cli_training *t);
 
 /* train_state.c */
 const char *cli_run_file(const cli_training *t, const char *name);

@@ -34,8 +34,9 @@ static int make_step(cli_training *t) {
     t->at.batch++;
     t->at.loss += loss;
     t->at.images += t->step.batch;
-    t->at.correct += count_correct(cli_program_io(&t->step, "logits"),
-                                   cli_program_io(&t->step, "label")->data, t->step.batch);
+    if (!t->masked)
+        t->at.correct += count_correct(cli_program_io(&t->step, "logits"),
+                                       cli_program_io(&t->step, "label")->data, t->step.batch);
     return CLI_DONE;
 }
 
@@ -58,17 +59,18 @@ static int test(cli_training *t, cli_epoch *e, bool *stopped) {
 
 static void tell(const cli_training *t, const cli_epoch *e) {
     ir_text text = {0};
-    ir_text_printf(&text, "epoch %lld: loss %.4f, accuracy %.4f", (long long)t->at.epoch, e->loss,
-                   e->accuracy);
+    ir_text_printf(&text, "epoch %lld: loss %.4f", (long long)t->at.epoch, e->loss);
+    if (!t->masked) ir_text_printf(&text, ", accuracy %.4f", e->accuracy);
     if (e->tested) ir_text_printf(&text, "; test loss %.4f, accuracy %.4f", e->test_loss, e->top1);
     cli_note(t->c, "%s%s", text.data, e->best ? " (best)" : "");
     ir_text_free(&text);
 }
 
-/* Weights and metrics first, then the state, which makes the epoch count. */
+/* Weights and metrics first, then the state, which makes the epoch count. Where there is a test, an
+ * epoch without one is never the best. */
 static int finish_epoch(cli_training *t, cli_epoch *e) {
     double result = e->tested ? e->top1 : -e->loss;
-    e->best = result > t->at.best;
+    e->best = result > t->at.best && (e->tested || !t->test_data);
     t->at = (cli_place){.epoch = t->at.epoch + 1, .best = e->best ? result : t->at.best};
     int code = cli_run_save_weights(t, "last.safetensors");
     if (code == CLI_DONE && e->best) code = cli_run_save_weights(t, "best.safetensors");
@@ -98,18 +100,23 @@ typedef struct epoch_run {
     bool stopped;
 } epoch_run;
 
+/* Of the steps so far; negative where there are no labels. */
+static double accuracy_of(const cli_training *t) {
+    return t->masked ? -1 : (double)t->at.correct / (double)t->at.images;
+}
+
 static void show(epoch_run *r) {
     cli_training *t = r->t;
     cli_progress_state state = {.epoch = t->at.epoch + 1,
                                 .step = t->at.batch,
                                 .loss = t->at.loss / (double)t->at.batch,
-                                .accuracy = (double)t->at.correct / (double)t->at.images};
+                                .accuracy = accuracy_of(t)};
     if (!cli_progress_step(r->progress, &state, t->step.batch)) return;
     cli_json event = cli_event("progress");
     cli_json_whole(&event, "epoch", state.epoch);
     cli_json_whole(&event, "step", state.step);
     cli_json_number(&event, "loss", state.loss);
-    cli_json_number(&event, "accuracy", state.accuracy);
+    if (!t->masked) cli_json_number(&event, "accuracy", state.accuracy);
     cli_json_number(&event, "images_per_s", cli_progress_speed(r->progress));
     cli_event_end(t->c, &event);
 }
@@ -123,7 +130,8 @@ static int save_sometimes(epoch_run *r) {
 
 static int run_steps(epoch_run *r) {
     cli_training *t = r->t;
-    cli_io *image = cli_program_io(&t->step, "image"), *label = cli_program_io(&t->step, "label");
+    cli_io *image = cli_program_io(&t->step, "image");
+    int64_t *label = t->masked ? t->label : cli_program_io(&t->step, "label")->data;
     int code = CLI_DONE;
     rt_loader_start(t->loader, t->at.epoch, t->at.batch);
     while (code == CLI_DONE && t->at.batch < t->steps) {
@@ -131,7 +139,7 @@ static int run_steps(epoch_run *r) {
         int64_t count = 0;
         r->stopped = rt_signal_stop();
         if (r->stopped) break;
-        if (!rt_loader_next(t->loader, image->data, label->data, &count, &error))
+        if (!rt_loader_next(t->loader, image->data, label, &count, &error))
             return cli_fail(t->c, CLI_RUN_FAILED, "%s", error.text);
         IR_ASSERT(count == t->step.batch);
         code = make_step(t);
@@ -152,11 +160,13 @@ static int run_epoch(cli_training *t, cli_progress *progress, bool *stopped) {
     if (code != CLI_DONE || r.stopped) return code;
     double seconds = cli_seconds() - r.started;
     cli_epoch e = {.loss = t->at.loss / (double)t->steps,
-                   .accuracy = (double)t->at.correct / (double)t->at.images,
+                   .accuracy = accuracy_of(t),
                    .seconds = seconds,
                    .images_per_s = seconds > 0 ? (double)r.images / seconds : 0,
                    .lr = rate_of(t, (t->at.epoch + 1) * t->steps - 1)};
-    if (t->test_data) code = test(t, &e, stopped);
+    int64_t number = t->at.epoch + 1, every = t->step.recipe.test_epochs;
+    bool due = number % every == 0 || number == t->step.recipe.epochs;
+    if (t->test_data && due) code = test(t, &e, stopped);
     if (code != CLI_DONE || *stopped) return code;
     return finish_epoch(t, &e);
 }

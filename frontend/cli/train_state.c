@@ -103,7 +103,7 @@ static void add_members(const cli_training *t, const cli_epoch *e, cli_json *j) 
     cli_json_whole(j, "epoch", t->at.epoch);
     cli_json_whole(j, "step", t->at.epoch * t->steps);
     cli_json_number(j, "train_loss", e->loss);
-    cli_json_number(j, "train_top1", e->accuracy);
+    if (!t->masked) cli_json_number(j, "train_top1", e->accuracy);
     if (e->tested) {
         cli_json_number(j, "test_loss", e->test_loss);
         cli_json_number(j, "test_top1", e->top1);

@@ -14,6 +14,9 @@ typedef struct loading {
     const char **params;     /* names of plan->weights, sorted */
     const char **extra;      /* names (in cnx) of those that are no parameters */
     size_t extra_count;
+    bool encoder;    /* fine-tuning: the decoder is passed over, the head starts anew */
+    const char *grn; /* fine-tuning: "leave_out", "fresh", or "" */
+    size_t passed_over;
 } loading;
 
 /* --- findings --- */
@@ -123,12 +126,43 @@ static void sort_tensors(loading *l) {
                      l->sorted[i]->tensor.name);
 }
 
+/* --- fine-tuning --- */
+
+static bool begins(const char *name, const char *start) {
+    return strncmp(name, start, strlen(start)) == 0;
+}
+
+static bool is_grn(const char *name) {
+    return strstr(name, ".mlp.grn.") != NULL;
+}
+
+/* A tensor of the file that fine-tuning does not need. */
+static bool passes_over(const loading *l, const char *name) {
+    static const char *const decoder[] = {"proj.", "mask_token", "decoder.", "pred."};
+    if (!l->encoder) return false;
+    for (size_t i = 0; i < sizeof decoder / sizeof *decoder; i++)
+        if (begins(name, decoder[i])) return true;
+    return strcmp(l->grn, "leave_out") == 0 && is_grn(name);
+}
+
+/* A weight that fine-tuning starts by its rule. */
+static bool starts_anew(const loading *l, const char *name, bool there) {
+    if (!l->encoder) return false;
+    if (begins(name, "head.fc.") || (begins(name, "head.") && !there)) return true;
+    return strcmp(l->grn, "fresh") == 0 && is_grn(name);
+}
+
 static void find_extra(loading *l) {
     size_t count = l->weights->named_count;
     l->extra = ir_arena_alloc(l->c->arena, (count + 1) * sizeof *l->extra);
-    for (size_t i = 0; i < count; i++)
-        if (!is_parameter(l, l->sorted[i]->tensor.name))
-            l->extra[l->extra_count++] = l->sorted[i]->tensor.name;
+    for (size_t i = 0; i < count; i++) {
+        const char *name = l->sorted[i]->tensor.name;
+        if (is_parameter(l, name)) continue;
+        if (passes_over(l, name))
+            l->passed_over++;
+        else
+            l->extra[l->extra_count++] = name;
+    }
 }
 
 static const rt_named *find_tensor(const loading *l, const char *name) {
@@ -196,6 +230,7 @@ static bool check_dtype(loading *l, const rt_tensor *have) {
 static bool take(loading *l, size_t i) {
     rt_tensor want = cli_weight_tensor(l->plan, i, NULL);
     const rt_named *have = find_tensor(l, want.name);
+    if (starts_anew(l, want.name, have != NULL)) return false;
     if (!have) {
         report(l, hint_of_missing(l, &want, i), "tensor '%s' %s is missing", want.name,
                shape_of(l, &want));
@@ -244,12 +279,43 @@ static int match(loading *l) {
     return CLI_DONE;
 }
 
-int cli_weights_load(cli *c, const cli_program *p, const char *path, cli_weights *weights) {
+/* The file is open, and every weight knows its rule. */
+static int start(cli *c, const cli_program *p, const char *path, cli_weights *weights) {
     int code = cli_weights_start(c, p, p->recipe.seed > 0 ? (uint64_t)p->recipe.seed : 0, weights);
     if (code != CLI_DONE) return code;
     rt_error error;
     weights->file = cli_open_tensors(path, &error);
-    if (!weights->file) return cli_fail(c, CLI_USER_ERROR, "%s", error.text);
-    loading l = {.c = c, .path = path, .plan = p->plan, .weights = weights};
+    return weights->file ? CLI_DONE : cli_fail(c, CLI_USER_ERROR, "%s", error.text);
+}
+
+int cli_weights_load(cli *c, const cli_program *p, const char *path, cli_weights *weights) {
+    int code = start(c, p, path, weights);
+    if (code != CLI_DONE) return code;
+    loading l = {.c = c, .path = path, .plan = p->plan, .weights = weights, .grn = ""};
     return match(&l);
+}
+
+/* What the model says about GRN in fine-tuning. */
+static int grn_of(cli *c, const ir_plan *plan, const char **grn) {
+    *grn = "";
+    for (size_t i = 0; i < plan->meta_count; i++)
+        if (strcmp(plan->metas[i].key, "finetune_grn") == 0) *grn = plan->metas[i].value;
+    if (!**grn || strcmp(*grn, "leave_out") == 0 || strcmp(*grn, "fresh") == 0) return CLI_DONE;
+    return cli_fail(c, CLI_USER_ERROR,
+                    "%s: meta 'finetune_grn' is '%s', expected leave_out or fresh",
+                    c->options->model, *grn);
+}
+
+int cli_weights_load_encoder(cli *c, const cli_program *p, const char *path, cli_weights *weights) {
+    const char *grn;
+    int code = start(c, p, path, weights);
+    if (code == CLI_DONE) code = grn_of(c, p->plan, &grn);
+    if (code != CLI_DONE) return code;
+    loading l = {
+        .c = c, .path = path, .plan = p->plan, .weights = weights, .encoder = true, .grn = grn};
+    code = match(&l);
+    if (code == CLI_DONE)
+        cli_note(c, "'%s': encoder taken, %zu tensors of the file passed over, head.fc starts anew",
+                 path, l.passed_over);
+    return code;
 }
