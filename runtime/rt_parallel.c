@@ -14,6 +14,7 @@
 #include <math.h>
 #include <omp.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* Workers of a cnx_threads travel in its context pointer: there is nothing to allocate or free. */
@@ -55,6 +56,15 @@ int64_t rt_cores(void) {
     double share = ceil(rt_cgroup_cores(""));
     if (share > 0 && share < (double)cores) cores = (int64_t)share;
     return cores > 1 ? cores : 1;
+}
+
+void rt_limit_spinning(char **argv) {
+    char path[4096];
+    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0 || setenv("GOMP_SPINCOUNT", "2000", 1) != 0) return;
+    path[length] = 0;
+    execv(path, argv); /* if that fails, the program goes on with the usual limit */
 }
 
 cnx_threads rt_threads(int64_t count) {

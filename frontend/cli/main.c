@@ -1,5 +1,6 @@
 /* cnxc: options, then one command. */
 #include "cli.h"
+#include "rt_parallel.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -38,6 +39,7 @@ static int run(const cli_options *options) {
 }
 
 int main(int argc, char **argv) {
+    rt_limit_spinning(argv);
     signal(SIGPIPE, SIG_IGN); /* a closed stdout is a write error with a message */
     cli_options options;
     int code = cli_options_parse(&options, argc, argv);
