@@ -73,6 +73,19 @@ static void every_pass_can_be_switched_off(void **unused) {
     check(o, off);
 }
 
+/* A plan with the pass and what it is without: tests/golden/plan. */
+static void every_pass_has_a_golden_plan(void **unused) {
+    (void)unused;
+    for (size_t i = 0; i < pass_lower_pass_count(); i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/tests/golden/plan/%s.golden", CNX_TEST_SOURCE_DIR,
+                 pass_lower_pass_name(i));
+        FILE *file = fopen(path, "r");
+        if (!file) fail_msg("pass '%s' has no golden plan: %s", pass_lower_pass_name(i), path);
+        fclose(file);
+    }
+}
+
 static size_t calls_of(const ir_plan *plan) {
     size_t n = 0;
     for (size_t r = 0; r < plan->main_count; r++)
@@ -159,6 +172,7 @@ int main(void) {
         cmocka_unit_test(infers_like_the_reference),
         cmocka_unit_test(differentiates_like_the_reference),
         cmocka_unit_test(every_pass_can_be_switched_off),
+        cmocka_unit_test(every_pass_has_a_golden_plan),
         cmocka_unit_test(fusions_save_kernels),
         cmocka_unit_test(memory_is_shared),
         cmocka_unit_test(an_unknown_chain_fuses),
