@@ -29,6 +29,7 @@ typedef struct ref_model {
     int64_t batch;
     int64_t kept;    /* patches that `mask` keeps of a sample; 0: no mask */
     double beta2;    /* of AdamW; 0: 0.999 */
+    float lr;        /* of AdamW; 0: 1e-3 */
     const char *cpu; /* NULL: native */
     bool densify;    /* the masked-dense form of a tile-sparse model */
 } ref_model;

@@ -1,5 +1,5 @@
 /* Members of the family and ablations at small width against PyTorch: logits, loss, every gradient,
- * ten AdamW steps (tests/reference/make_small.py). cnx-test: codegen timeout=900
+ * ten AdamW steps (tests/reference/make_small.py). cnx-test: release timeout=900
  */
 #include <setjmp.h>
 #include <stdarg.h>

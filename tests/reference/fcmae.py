@@ -74,7 +74,7 @@ def forward(c, kind, depth, image, mask, p, state=None):
     x = encode(c, kind, image, 1 - hidden, p, state)
     x = models.conv(x, p, "proj")
     x = x * (1 - hidden) + p["mask_token"].permute(0, 2, 3, 1) * hidden
-    decoder = models.Config(dims=(x.shape[-1],), depths=(depth,))
+    decoder = models.Config(dims=(x.shape[-1],), depths=(depth,), gelu=c.gelu)
     for k in range(depth):
         x = models.block(decoder, x, p, f"decoder.{k}", None, True, None)
     pred = models.conv(x, p, "pred").flatten(1, 2)
