@@ -7,7 +7,8 @@
 #include <string.h>
 
 const char *rt_naming_source(const rt_naming *naming) {
-    return naming->source;
+    const char *slash = strrchr(naming->source, '/');
+    return slash ? slash + 1 : naming->source;
 }
 
 const char *rt_naming_target(const rt_naming *naming) {
@@ -285,6 +286,6 @@ bool rt_namings_choose(const rt_namings *namings, const rt_tensors *file, const 
         if (rt_naming_fitting(namings->item[i], file, wanted) == most &&
             !agree(*naming, namings->item[i], file, &at))
             return rt_fail(error, "'%.200s' is a name in both '%.200s' and '%.200s'", at,
-                           (*naming)->source, namings->item[i]->source);
+                           rt_naming_source(*naming), rt_naming_source(namings->item[i]));
     return true;
 }

@@ -37,7 +37,7 @@ typedef struct rt_naming rt_naming;
 /* One map. `source` stands in messages. */
 rt_naming *rt_naming_parse(const char *source, const char *text, size_t size, rt_error *error);
 void rt_naming_free(rt_naming *naming);
-const char *rt_naming_source(const rt_naming *naming);
+const char *rt_naming_source(const rt_naming *naming); /* its file, without the directory */
 const char *rt_naming_target(const rt_naming *naming); /* its NAME */
 size_t rt_naming_count(const rt_naming *naming);
 /* The pattern of a rule, here or in cnx, for messages. */

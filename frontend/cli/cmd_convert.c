@@ -24,24 +24,24 @@ typedef struct convert {
 
 /* --- which maps --- */
 
-static int check_target(convert *v) {
-    cli *c = v->c;
-    ir_text names = {0};
-    bool found = false;
+/* "hf, official, timm" */
+static const char *target_names(convert *v) {
+    const char *names = "";
     for (size_t i = 0; i < v->maps->count; i++) {
         const char *target = rt_naming_target(v->maps->item[i]);
         bool again = false;
         for (size_t k = 0; k < i; k++)
             again |= strcmp(rt_naming_target(v->maps->item[k]), target) == 0;
-        if (!again) ir_text_printf(&names, "%s%s", i ? ", " : "", target);
-        found |= strcmp(target, c->options->to) == 0;
+        if (!again) names = ir_arena_printf(v->c->arena, "%s%s%s", names, i ? ", " : "", target);
     }
-    int code = CLI_DONE;
-    if (!found)
-        code = cli_wrong_usage(c->options->command, "--to is '%s'; expected one of %s",
-                               c->options->to, names.data);
-    ir_text_free(&names);
-    return code;
+    return names;
+}
+
+static int check_target(convert *v) {
+    for (size_t i = 0; i < v->maps->count; i++)
+        if (strcmp(rt_naming_target(v->maps->item[i]), v->c->options->to) == 0) return CLI_DONE;
+    return cli_wrong_usage(v->c->options->command, "--to is '%s'; expected one of %s",
+                           v->c->options->to, target_names(v));
 }
 
 static int choose_map(convert *v) {
@@ -50,9 +50,8 @@ static int choose_map(convert *v) {
         return cli_fail(v->c, CLI_USER_ERROR, "%s: %s", v->in, error.text);
     if (v->from) return CLI_DONE;
     if (v->count == 0) return cli_fail(v->c, CLI_USER_ERROR, "%s: no tensors", v->in);
-    return cli_fail(v->c, CLI_USER_ERROR,
-                    "%s: no name is known in any map of '%s'; the first is '%s'", v->in,
-                    rt_naming_source(v->maps->item[0]), rt_tensors_at(v->file, 0)->name);
+    return cli_fail(v->c, CLI_USER_ERROR, "%s: its names are none of %s; the first tensor is '%s'",
+                    v->in, target_names(v), rt_tensors_at(v->file, 0)->name);
 }
 
 /* --- tensors --- */

@@ -261,6 +261,23 @@ static void report_extra(loading *l) {
     }
 }
 
+/* Whether any tensor has the name of a parameter; else one message says more than hundreds. */
+static bool knows_any(const loading *l) {
+    for (size_t i = 0; i < l->weights->named_count; i++)
+        if (is_parameter(l, l->sorted[i]->tensor.name)) return true;
+    return l->plan->weight_count == 0;
+}
+
+static int fail_without(const loading *l) {
+    const rt_tensors *file = l->weights->file;
+    if (rt_tensors_count(file) == 0)
+        return cli_fail(l->c, CLI_USER_ERROR, "%s: no tensor fits '%s': the file has none", l->path,
+                        l->plan->name);
+    return cli_fail(l->c, CLI_USER_ERROR,
+                    "%s: no tensor fits '%s': the file has '%s', the model '%s'", l->path,
+                    l->plan->name, rt_tensors_at(file, 0)->name, l->plan->weights[0].name);
+}
+
 static int match(loading *l) {
     size_t fitting = 0;
     rt_error error;
@@ -269,6 +286,8 @@ static int match(loading *l) {
     int code = name_tensors(l);
     if (code != CLI_DONE) return code;
     sort_tensors(l);
+    if (l->c->diag->errors) return cli_fail_diag(l->c);
+    if (!knows_any(l)) return fail_without(l);
     find_extra(l);
     for (size_t i = 0; i < l->plan->weight_count; i++)
         fitting += take(l, i);
