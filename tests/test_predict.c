@@ -301,6 +301,46 @@ static void names(void **unused) {
     cli_case_free(&t);
 }
 
+/* What -D says counts more than what the file says, and that more than the model. Means move all
+ * logits alike, standard deviations do not. */
+static void facts_of_file(void **unused) {
+    (void)unused;
+    static const rt_pair in_file[] = {
+        {"cnx_format", "1"}, {"std", "0.25"}, {"image_size", "4"}, {"crop_pct", "0.5"}};
+    static const rt_pair other_size[] = {
+        {"cnx_format", "1"}, {"image_size", "8"}, {"crop_pct", "0.5"}};
+    cli_case t = begin();
+    static const char with_params[] =
+        "param std = [0.5]\nparam crop_pct = 1.0\n"
+        "model still {\n    input image: f32[batch, 1, 4, 4]\n"
+        "    meta mean = [0.5]\n    meta std = std\n    meta crop_pct = crop_pct\n"
+        "    output logits = head: linear(reshape(image, [batch, 16]), 3)\n}\n";
+    write_text(&t, "p.cnx", with_params);
+    write_weights(&t, "f.safetensors", CLASSES, 1, in_file, 4);
+    write_weights(&t, "o.safetensors", CLASSES, 1, other_size, 3);
+    expect_out(&t, "predict p.cnx --weights w.safetensors a.png", "class 0 69.8 %");
+    expect_out(&t, "predict p.cnx --weights f.safetensors a.png", "class 0 90.4 %");
+    expect_out(&t, "predict p.cnx --weights f.safetensors -D std=[0.5] a.png", "class 0 69.8 %");
+    uint8_t bytes[64];
+    for (int i = 0; i < 64; i++)
+        bytes[i] = (uint8_t)(i * 37);
+    rt_image image = {8, 8, 1, bytes};
+    rt_error error;
+    assert_true(rt_image_write_png(cli_case_path(&t, "8.png"), &image, &error));
+    cli_case_run(&t, "predict p.cnx --weights w.safetensors 8.png");
+    char *whole = strdup(t.out);
+    cli_case_run(&t, "predict p.cnx --weights w.safetensors -D crop_pct=0.5 8.png");
+    char *half = strdup(t.out);
+    assert_string_not_equal(whole, half);
+    expect_out(&t, "predict p.cnx --weights f.safetensors -D std=[0.5] 8.png", half);
+    expect_out(&t, "predict p.cnx --weights f.safetensors -D std=[0.5] -D crop_pct=1.0 8.png",
+               whole);
+    expect_out(&t, "predict p.cnx --weights o.safetensors 8.png", whole);
+    free(whole);
+    free(half);
+    cli_case_free(&t);
+}
+
 static void wrong_names(void **unused) {
     (void)unused;
     static const struct {
@@ -404,6 +444,7 @@ int main(void) {
                                        cmocka_unit_test(many_images),
                                        cmocka_unit_test(broken_images),
                                        cmocka_unit_test(names),
+                                       cmocka_unit_test(facts_of_file),
                                        cmocka_unit_test(wrong_names),
                                        cmocka_unit_test(accuracy_of_classes)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -176,19 +176,38 @@ int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
 
 /* --- from and to a weights file --- */
 
+/* -D NAME=... was given: what the user says counts more than what a file says. */
+static bool defined(const cli *c, const char *name) {
+    const cli_list *list = &c->options->define;
+    size_t length = strlen(name);
+    for (size_t i = 0; i < list->count; i++)
+        if (strncmp(list->item[i], name, length) == 0 && list->item[i][length] == '=') return true;
+    return false;
+}
+
+/* How images were cropped at another size says nothing. */
+static bool same_size(const rt_tensors *file, const cli_facts *facts) {
+    const char *size = rt_tensors_metadata(file, "image_size");
+    return !size || strtol(size, NULL, 10) == facts->size;
+}
+
 int cli_facts_update(cli *c, const char *path, const rt_tensors *file, cli_facts *facts) {
     const char *version = rt_tensors_metadata(file, "cnx_format");
     if (!version) return CLI_DONE;
     if (strcmp(version, format_version) != 0)
         return cli_fail(c, CLI_USER_ERROR, "%s: format version is '%s', expected '%s'", path,
                         version, format_version);
-    fact_texts texts = {.where = path,
-                        .mean = rt_tensors_metadata(file, "mean"),
-                        .std = rt_tensors_metadata(file, "std"),
-                        .crop_pct = rt_tensors_metadata(file, "crop_pct"),
-                        .squash = rt_tensors_metadata(file, "squash")};
+    fact_texts texts = {.where = path};
+    if (!defined(c, "mean")) texts.mean = rt_tensors_metadata(file, "mean");
+    if (!defined(c, "std")) texts.std = rt_tensors_metadata(file, "std");
+    if (same_size(file, facts)) {
+        if (!defined(c, "crop_pct")) texts.crop_pct = rt_tensors_metadata(file, "crop_pct");
+        if (!defined(c, "squash")) texts.squash = rt_tensors_metadata(file, "squash");
+    }
     int code = take_texts(c, &texts, facts);
-    const char *names = facts->classes ? rt_tensors_metadata(file, "class_names") : NULL;
+    bool given = facts->class_names && defined(c, "class_names");
+    const char *names =
+        facts->classes == 0 || given ? NULL : rt_tensors_metadata(file, "class_names");
     if (code != CLI_DONE || !names) return code;
     const char *where = ir_arena_printf(c->arena, "%s: 'class_names'", path);
     return take_list(c, where, names, facts);

@@ -21,7 +21,9 @@ typedef struct cli_facts {
 /* Of a program with the input `image` and, unless the command is about autoencoders, the output
  * `logits`; returns an exit code. */
 int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts);
-/* What the metadata of a weights file says instead; returns an exit code. */
+/* What the metadata of a weights file says instead, unless the user says it (-D mean, std,
+ * crop_pct, squash, class_names); how images are cropped only if it was made for this size. Returns
+ * an exit code. */
 int cli_facts_update(cli *c, const char *path, const rt_tensors *file, cli_facts *facts);
 /* Names for people: those in the file `path` (a name a line, or a JSON list), if one is given; else
  * what the facts have already; else ImageNet's if there are 1000 classes. Returns an exit code. */
