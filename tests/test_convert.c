@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "cli_case.h"
+#include "made_weights.h"
 #include "rt_torch.h"
 
 #include <math.h>
@@ -26,10 +27,6 @@ static rt_tensors *open_file(const char *path) {
     return file;
 }
 
-static size_t bytes_of(const rt_tensor *t) {
-    return (size_t)rt_tensor_elements(t) * (size_t)rt_dtype_bytes(t->dtype);
-}
-
 /* The same names with the same types, shapes and bytes; shapes only up to dimensions of 1 in front
  * if `loose`. */
 static void expect_same(const char *path_a, const char *path_b, bool loose) {
@@ -43,7 +40,7 @@ static void expect_same(const char *path_a, const char *path_b, bool loose) {
         for (int d = 0; d < x->rank || d + shift < y->rank; d++)
             if ((d < x->rank ? x->dim[d] : 1) != (d + shift >= 0 ? y->dim[d + shift] : 1))
                 fail_msg("'%s' has another shape in '%s' and '%s'", x->name, path_a, path_b);
-        assert_memory_equal(x->data, y->data, bytes_of(x));
+        assert_memory_equal(x->data, y->data, made_bytes(x));
     }
     rt_tensors_close(a);
     rt_tensors_close(b);
@@ -119,8 +116,8 @@ static void test_fcmae(void **state) {
         bool head = strncmp(x->name, "head.", 5) == 0;
         assert_true(head ? !r && !f : r && f);
         if (head) continue;
-        assert_memory_equal(x->data, r->data, bytes_of(x));
-        assert_memory_equal(x->data, f->data, bytes_of(x));
+        assert_memory_equal(x->data, r->data, made_bytes(x));
+        assert_memory_equal(x->data, f->data, made_bytes(x));
     }
     static const char *const decoder[] = {"mask_token",
                                           "proj.weight",
@@ -199,121 +196,20 @@ static void test_logits(void **state) {
 
 /* --- files of other sizes and types --- */
 
-enum { MOST_TENSORS = 256 };
-
-typedef struct made {
-    rt_tensor tensors[MOST_TENSORS];
-    size_t count;
-    rt_dtype dtype;
-    uint64_t random;
-} made;
-
-static void add(made *m, const char *name, int rank, const int64_t *dim) {
-    assert_true(m->count < MOST_TENSORS);
-    rt_tensor *t = &m->tensors[m->count++];
-    *t = (rt_tensor){.name = strdup(name), .dtype = m->dtype, .rank = rank};
-    memcpy(t->dim, dim, (size_t)rank * sizeof *dim);
-    uint8_t *data = malloc(bytes_of(t));
-    assert_non_null(data);
-    for (size_t i = 0; i < bytes_of(t); i++) {
-        m->random = m->random * 6364136223846793005u + 1442695040888963407u;
-        data[i] = (uint8_t)(m->random >> 56);
-    }
-    t->data = data;
-}
-
-#define ADD(m, rank, name, ...) add(m, name, rank, (const int64_t[]){__VA_ARGS__})
-
-static void add_block(made *m, const char *block, int64_t c, bool conv, bool first_version) {
-    char name[128];
-#define IN_BLOCK(part) (snprintf(name, sizeof name, "%s.%s", block, part), name)
-    ADD(m, 4, IN_BLOCK("conv_dw.weight"), c, 1, 7, 7);
-    ADD(m, 1, IN_BLOCK("conv_dw.bias"), c);
-    ADD(m, 1, IN_BLOCK("norm.weight"), c);
-    ADD(m, 1, IN_BLOCK("norm.bias"), c);
-    ADD(m, conv ? 4 : 2, IN_BLOCK("mlp.fc1.weight"), 4 * c, c, 1, 1);
-    ADD(m, 1, IN_BLOCK("mlp.fc1.bias"), 4 * c);
-    if (!first_version) ADD(m, 1, IN_BLOCK("mlp.grn.weight"), 4 * c);
-    if (!first_version) ADD(m, 1, IN_BLOCK("mlp.grn.bias"), 4 * c);
-    ADD(m, conv ? 4 : 2, IN_BLOCK("mlp.fc2.weight"), c, 4 * c, 1, 1);
-    ADD(m, 1, IN_BLOCK("mlp.fc2.bias"), c);
-    if (first_version) ADD(m, 1, IN_BLOCK("gamma"), c);
-#undef IN_BLOCK
-}
-
-typedef struct shape {
-    int64_t dims[4];
-    int depths[4];
-    bool conv, first_version, head;
-    int decoder; /* depth; 0: no FCMAE */
-    rt_dtype dtype;
-} shape;
-
-/* A file by timm's names; cnx's own names of FCMAE's decoder. */
-static made make(const shape *s) {
-    made m = {.dtype = s->dtype, .random = 1};
-    const int64_t *d = s->dims;
-    char name[128];
-    ADD(&m, 4, "stem.0.weight", d[0], 3, 4, 4);
-    ADD(&m, 1, "stem.0.bias", d[0]);
-    ADD(&m, 1, "stem.1.weight", d[0]);
-    ADD(&m, 1, "stem.1.bias", d[0]);
-    for (int i = 0; i < 4; i++) {
-#define IN_STAGE(part) (snprintf(name, sizeof name, "stages.%d.%s", i, part), name)
-        if (i > 0) ADD(&m, 1, IN_STAGE("downsample.0.weight"), d[i - 1]);
-        if (i > 0) ADD(&m, 1, IN_STAGE("downsample.0.bias"), d[i - 1]);
-        if (i > 0) ADD(&m, 4, IN_STAGE("downsample.1.weight"), d[i], d[i - 1], 2, 2);
-        if (i > 0) ADD(&m, 1, IN_STAGE("downsample.1.bias"), d[i]);
-#undef IN_STAGE
-        for (int b = 0; b < s->depths[i]; b++) {
-            snprintf(name, sizeof name, "stages.%d.blocks.%d", i, b);
-            char block[128];
-            strcpy(block, name);
-            add_block(&m, block, d[i], s->conv, s->first_version);
-        }
-    }
-    if (s->head) {
-        ADD(&m, 1, "head.norm.weight", d[3]);
-        ADD(&m, 1, "head.norm.bias", d[3]);
-        ADD(&m, 2, "head.fc.weight", 10, d[3]);
-        ADD(&m, 1, "head.fc.bias", 10);
-    }
-    if (s->decoder) {
-        ADD(&m, 4, "proj.weight", 6, d[3], 1, 1);
-        ADD(&m, 1, "proj.bias", 6);
-        ADD(&m, 4, "mask_token", 1, 6, 1, 1);
-        ADD(&m, 4, "pred.weight", 12, 6, 1, 1);
-        ADD(&m, 1, "pred.bias", 12);
-    }
-    for (int k = 0; k < s->decoder; k++) {
-        char block[64];
-        snprintf(block, sizeof block, "decoder.%d", k);
-        add_block(&m, block, 6, false, false);
-    }
-    return m;
-}
-
 static void write_made(const cli_case *t, const char *name, const made *m) {
     rt_error error;
     if (!rt_tensors_write(cli_case_path(t, name), m->tensors, m->count, NULL, 0, &error))
         fail_msg("%s", error.text);
 }
 
-static void free_made(made *m) {
-    for (size_t i = 0; i < m->count; i++) {
-        free((char *)m->tensors[i].name);
-        free((void *)m->tensors[i].data);
-    }
-}
-
-static const shape shapes[] = {
-    {{40, 6, 7, 8}, {2, 2, 6, 2}, true, false, true, 0, RT_F32},
-    {{80, 6, 7, 8}, {2, 2, 8, 2}, true, false, false, 0, RT_BF16},
-    {{48, 6, 7, 8}, {2, 2, 6, 2}, true, true, true, 0, RT_F16},
-    {{96, 5, 6, 7}, {3, 3, 9, 3}, false, false, true, 0, RT_BF16},
-    {{96, 5, 6, 7}, {3, 3, 9, 3}, false, true, true, 0, RT_F32},
-    {{352, 4, 3, 2}, {3, 1, 11, 1}, false, false, true, 0, RT_F16},
-    {{1, 1, 1, 1}, {1, 1, 1, 1}, false, false, true, 0, RT_F32},
+static const made_shape shapes[] = {
+    {{40, 6, 7, 8}, {2, 2, 6, 2}, true, false, 10, 0, RT_F32, false},
+    {{80, 6, 7, 8}, {2, 2, 8, 2}, true, false, 0, 0, RT_BF16, false},
+    {{48, 6, 7, 8}, {2, 2, 6, 2}, true, true, 10, 0, RT_F16, false},
+    {{96, 5, 6, 7}, {3, 3, 9, 3}, false, false, 10, 0, RT_BF16, false},
+    {{96, 5, 6, 7}, {3, 3, 9, 3}, false, true, 10, 0, RT_F32, false},
+    {{352, 4, 3, 2}, {3, 1, 11, 1}, false, false, 10, 0, RT_F16, false},
+    {{1, 1, 1, 1}, {1, 1, 1, 1}, false, false, 10, 0, RT_F32, false},
 };
 
 static void expect_same_in(const cli_case *t, const char *a, const char *b) {
@@ -326,7 +222,7 @@ static void test_shapes(void **state) {
     (void)state;
     cli_case t = cli_case_new();
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        made m = make(&shapes[i]);
+        made m = made_weights(&shapes[i]);
         write_made(&t, "timm.safetensors", &m);
         convert(&t, "timm.safetensors", "official.safetensors", "official");
         convert(&t, "timm.safetensors", "hf.safetensors", "hf");
@@ -338,7 +234,7 @@ static void test_shapes(void **state) {
         convert(&t, "hf.safetensors", "b.safetensors", "official");
         expect_same_in(&t, "hf.safetensors", "a.safetensors");
         expect_same_in(&t, "official.safetensors", "b.safetensors");
-        free_made(&m);
+        made_free(&m);
     }
     cli_case_free(&t);
 }
@@ -363,9 +259,9 @@ static void expect_kernel(const rt_tensor *kernel, const rt_tensor *weight) {
 
 static void test_sparse_kernels(void **state) {
     (void)state;
-    static const shape s = {{4, 3, 5, 2}, {1, 2, 1, 1}, false, false, false, 2, RT_F16};
+    static const made_shape s = {{4, 3, 5, 2}, {1, 2, 1, 1}, false, false, 0, 2, RT_F16, false};
     cli_case t = cli_case_new();
-    made m = make(&s);
+    made m = made_weights(&s);
     write_made(&t, "cnx.safetensors", &m);
     convert(&t, cli_case_path(&t, "cnx.safetensors"), "official.safetensors", "official");
     rt_tensors *in = open_file(cli_case_path(&t, "cnx.safetensors"));
@@ -384,7 +280,7 @@ static void test_sparse_kernels(void **state) {
     rt_tensors_close(out);
     convert(&t, cli_case_path(&t, "official.safetensors"), "back.safetensors", "timm");
     expect_same(cli_case_path(&t, "cnx.safetensors"), cli_case_path(&t, "back.safetensors"), false);
-    free_made(&m);
+    made_free(&m);
     cli_case_free(&t);
 }
 
@@ -394,14 +290,14 @@ static void test_kept_style(void **state) {
     (void)state;
     cli_case t = cli_case_new();
     made m = {.dtype = RT_F32, .random = 1};
-    ADD(&m, 4, "convnextv2.embeddings.patch_embeddings.weight", 4, 3, 4, 4);
-    ADD(&m, 4, "convnextv2.encoder.stages.0.layers.0.grn.weight", 1, 1, 1, 16);
+    MADE_ADD(&m, 4, "convnextv2.embeddings.patch_embeddings.weight", 4, 3, 4, 4);
+    MADE_ADD(&m, 4, "convnextv2.encoder.stages.0.layers.0.grn.weight", 1, 1, 1, 16);
     write_made(&t, "hf.safetensors", &m);
     convert(&t, cli_case_path(&t, "hf.safetensors"), "timm.safetensors", "timm");
     convert(&t, cli_case_path(&t, "timm.safetensors"), "official.safetensors", "official");
     convert(&t, cli_case_path(&t, "official.safetensors"), "back.safetensors", "hf");
     expect_same(cli_case_path(&t, "hf.safetensors"), cli_case_path(&t, "back.safetensors"), false);
-    free_made(&m);
+    made_free(&m);
     cli_case_free(&t);
 }
 
@@ -409,7 +305,7 @@ static void test_metadata(void **state) {
     (void)state;
     cli_case t = cli_case_new();
     made m = {.dtype = RT_F32, .random = 1};
-    ADD(&m, 1, "stem.0.bias", 4);
+    MADE_ADD(&m, 1, "stem.0.bias", 4);
     rt_error error;
     const rt_pair pairs[] = {{"cnx_format", "1"}, {"class_names", "[\"cat\", \"dog\"]"}};
     assert_true(rt_tensors_write(cli_case_path(&t, "in.safetensors"), m.tensors, m.count, pairs, 2,
@@ -420,7 +316,7 @@ static void test_metadata(void **state) {
     assert_string_equal(rt_tensors_metadata(out, "class_names"), "[\"cat\", \"dog\"]");
     assert_string_equal(rt_tensors_metadata(out, "format"), "pt"); /* transformers asks for it */
     rt_tensors_close(out);
-    free_made(&m);
+    made_free(&m);
     cli_case_free(&t);
 }
 
@@ -443,9 +339,9 @@ static void test_unknown_tensor(void **state) {
     (void)state;
     cli_case t = cli_case_new();
     made m = {.dtype = RT_F32, .random = 1};
-    ADD(&m, 1, "norm.weight", 4);
-    ADD(&m, 4, "stages.0.0.dwconf.weight", 4, 1, 7, 7);
-    ADD(&m, 1, "stages.0.0.dwconv.bias", 4);
+    MADE_ADD(&m, 1, "norm.weight", 4);
+    MADE_ADD(&m, 4, "stages.0.0.dwconf.weight", 4, 1, 7, 7);
+    MADE_ADD(&m, 1, "stages.0.0.dwconv.bias", 4);
     write_made(&t, "in.safetensors", &m);
     static const char arguments[] = "convert in.safetensors out.safetensors --to timm";
     expect_failure(&t, arguments, 1,
@@ -460,7 +356,7 @@ static void test_unknown_tensor(void **state) {
     assert_non_null(rt_tensors_find(out, "stages.0.0.dwconf.weight"));
     assert_non_null(rt_tensors_find(out, "head.norm.weight"));
     rt_tensors_close(out);
-    free_made(&m);
+    made_free(&m);
     cli_case_free(&t);
 }
 
@@ -483,30 +379,30 @@ static void test_bad_files(void **state) {
     made m = {.dtype = RT_F32, .random = 1};
     write_made(&t, "in.safetensors", &m);
     expect_failure(&t, arguments, 1, "cnxc: in.safetensors: no tensors");
-    ADD(&m, 1, "layer1.weight", 4);
+    MADE_ADD(&m, 1, "layer1.weight", 4);
     write_made(&t, "in.safetensors", &m);
     expect_failure(&t, arguments, 1,
                    "in.safetensors: its names are none of hf, official, timm; the first tensor is "
                    "'layer1.weight'");
-    ADD(&m, 3, "stem.0.weight", 4, 3, 4);
+    MADE_ADD(&m, 3, "stem.0.weight", 4, 3, 4);
     write_made(&t, "in.safetensors", &m);
     expect_failure(&t, arguments, 1,
                    "in.safetensors: tensor 'stem.0.weight' has shape (4,3,4); expected (o,i,y,x)");
-    free_made(&m);
+    made_free(&m);
     m = (made){.dtype = RT_F32, .random = 1};
-    ADD(&m, 1, "layernorm.weight", 4);
-    ADD(&m, 1, "convnextv2.layernorm.weight", 4);
+    MADE_ADD(&m, 1, "layernorm.weight", 4);
+    MADE_ADD(&m, 1, "convnextv2.layernorm.weight", 4);
     write_made(&t, "in.safetensors", &m);
     expect_failure(&t, arguments, 1,
                    "two tensors are 'norm.weight': 'layernorm.weight' and "
                    "'convnextv2.layernorm.weight'");
-    free_made(&m);
+    made_free(&m);
     m = (made){.dtype = RT_F32, .random = 1};
-    ADD(&m, 2, "encoder.stages.0.0.dwconv.kernel", 50, 4);
+    MADE_ADD(&m, 2, "encoder.stages.0.0.dwconv.kernel", 50, 4);
     write_made(&t, "in.safetensors", &m);
     expect_failure(&t, arguments, 1,
                    "'encoder.stages.0.0.dwconv.kernel' has shape (50,4); expected (xy,c)");
-    free_made(&m);
+    made_free(&m);
     cli_case_expect(&t, "convert '" NAMES "v1_timm.safetensors' no/out.safetensors --to hf", 3,
                     "cannot create 'no/out.safetensors.tmp'");
     cli_case_free(&t);
