@@ -1,6 +1,6 @@
 /* Tile-sparse programs against their masked-dense form: loss, prediction, every gradient, ten AdamW
  * steps, over mask ratios, image sizes and batches; permuted samples give permuted results, bit for
- * bit; a prediction of zero gives the loss it must give. cnx-test: codegen timeout=900
+ * bit; a prediction of zero gives the loss it must give. cnx-test: release timeout=900
  */
 #include <setjmp.h>
 #include <stdarg.h>
