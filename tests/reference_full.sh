@@ -11,7 +11,7 @@ trap 'rm -f "$found"' EXIT
 for program in full reference fcmae images; do
     name=test_reference_$program
     [ "$program" = reference ] && name=test_reference
-    "$build/tests/$name" ${all:+$all} > "$found.one" || { cat "$found.one"; rm -f "$found.one"; exit 1; }
+    "$build/tests/$name" all > "$found.one" || { cat "$found.one"; rm -f "$found.one"; exit 1; }
     { echo "$program"; grep '^parity ' "$found.one"; echo; } >> "$found"
     rm -f "$found.one"
 done
