@@ -9,8 +9,8 @@
  * there is no room. */
 void *rt_memory_alloc(int64_t bytes);
 void rt_memory_release(void *memory, int64_t bytes); /* the bytes asked for; NULL is fine */
-/* Addresses of which pages are taken one by one, as they are touched; NULL if there is no room. To be
- * released like others. */
+/* Addresses of which pages are taken one by one, as they are touched; NULL if there is no room. To
+ * be released like others. */
 void *rt_memory_reserve(int64_t bytes);
 /* Gives back the whole pages inside [memory + offset, memory + offset + bytes). */
 void rt_memory_drop(void *memory, int64_t offset, int64_t bytes);

@@ -48,6 +48,29 @@ static void test_zero_again(void **state) {
 }
 
 /* This machine: some memory is free, and less than there is. */
+/* Whole pages inside a range come back as zeros, what shares a page with others stays. */
+static void test_drop(void **state) {
+    (void)state;
+    enum { BYTES = 1 << 20 };
+    int64_t page = sysconf(_SC_PAGESIZE);
+    unsigned char *memory = rt_memory_reserve(BYTES);
+    assert_non_null(memory);
+    for (int64_t i = 0; i < BYTES; i++)
+        assert_int_equal(memory[i], 0);
+    memset(memory, 7, BYTES);
+    rt_memory_drop(memory, page + 1, 3 * page);
+    for (int64_t i = 0; i < BYTES; i++)
+        assert_int_equal(memory[i], i >= 2 * page && i < 4 * page ? 0 : 7);
+    memset(memory, 7, BYTES);
+    rt_memory_drop(memory, page + 1, page - 2); /* no whole page */
+    rt_memory_drop(memory, page, 0);
+    for (int64_t i = 0; i < BYTES; i++)
+        assert_int_equal(memory[i], 7);
+    rt_memory_release(memory, BYTES);
+    assert_null(rt_memory_reserve(INT64_MAX));
+    assert_null(rt_memory_reserve(-1));
+}
+
 static void test_here(void **state) {
     (void)state;
     int64_t pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE), free = rt_memory_free();
@@ -139,11 +162,11 @@ static void test_hidden_group(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks),       cmocka_unit_test(test_no_room),
-        cmocka_unit_test(test_zero_again),   cmocka_unit_test(test_here),
-        cmocka_unit_test(test_unknown),      cmocka_unit_test(test_no_groups),
-        cmocka_unit_test(test_version_2),    cmocka_unit_test(test_version_1),
-        cmocka_unit_test(test_hidden_group),
+        cmocka_unit_test(test_blocks),     cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_zero_again), cmocka_unit_test(test_here),
+        cmocka_unit_test(test_drop),       cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_no_groups),  cmocka_unit_test(test_version_2),
+        cmocka_unit_test(test_version_1),  cmocka_unit_test(test_hidden_group),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -33,10 +33,10 @@ typedef struct cli_weights {
 
 /* Both return an exit code; free the weights in any case. */
 int cli_weights_load(cli *c, const cli_program *p, const char *path, cli_weights *weights);
-/* The same for fine-tuning, from a pre-training run. Strict about the encoder. Tensors of the decoder
- * (proj, mask_token, decoder, pred) are passed over; head.fc starts by its rule whatever the file
- * holds, head.norm if it holds none. `meta finetune_grn` of the model may say `leave_out` (GRN of
- * the file is passed over) or `fresh` (GRN of the model starts by its rule). */
+/* The same for fine-tuning, from a pre-training run. Strict about the encoder. Tensors of the
+ * decoder (proj, mask_token, decoder, pred) are passed over; head.fc starts by its rule whatever
+ * the file holds, head.norm if it holds none. `meta finetune_grn` of the model may say `leave_out`
+ * (GRN of the file is passed over) or `fresh` (GRN of the model starts by its rule). */
 int cli_weights_load_encoder(cli *c, const cli_program *p, const char *path, cli_weights *weights);
 /* First values by the rules in the graph, which depend on the seed alone. */
 int cli_weights_start(cli *c, const cli_program *p, uint64_t seed, cli_weights *weights);
