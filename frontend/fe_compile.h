@@ -37,7 +37,9 @@ typedef struct fe_options {
     bool random;        /* drop path is on (grad and train only) */
     bool plain_loss;    /* the recipe does not shape the graph: no smoothing, no drop path of its */
     const char *recipe; /* NULL: `usual`, `default`, or the last one in the file, or all defaults */
-    const char *usual;  /* a recipe that is taken before `default` if the file has it, or NULL */
+    /* Taken before `default` if the file has it, or NULL: `usual_SIZE` of a model called .._SIZE,
+     * or else `usual`. */
+    const char *usual;
     const uint64_t *seed; /* NULL: the recipe's */
     const fe_define *defines;
     size_t define_count;

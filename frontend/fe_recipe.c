@@ -340,19 +340,30 @@ static void apply_item(resolver *r, const fe_item *item) {
         set_recipe_field(r, &item->args[i]);
 }
 
+/* finetune_atto of a model called convnextv2_atto. */
+static const char *usual_of_model(resolver *r, const char *usual) {
+    const char *name = fe_model_name(r->e->model);
+    const char *bar = name ? strrchr(name, '_') : NULL;
+    return ir_arena_printf(r->e->arena, "%s_%s", usual, bar ? bar + 1 : name ? name : "");
+}
+
 /* The recipe asked for; NULL without an error if the file has none. */
 static const fe_item *choose(resolver *r) {
     const fe_items *items = &r->e->model->items;
     const char *wanted = r->e->options->recipe;
     const char *usual = r->e->options->usual ? r->e->options->usual : "default";
+    const char *special = usual_of_model(r, usual);
     const fe_item *last = NULL, *found = NULL;
+    int rank = 0; /* of what was found */
     fe_names names = {.arena = r->e->arena};
     for (size_t i = 0; i < items->count; i++) {
         if (items->items[i].kind != FE_ITEM_RECIPE) continue;
         last = &items->items[i];
         fe_names_add(&names, last->name);
-        if (strcmp(last->name, wanted ? wanted : usual) == 0) return last;
-        if (strcmp(last->name, "default") == 0) found = last;
+        if (wanted && strcmp(last->name, wanted) == 0) return last;
+        const char *names_by_rank[] = {"default", usual, special};
+        for (int k = rank; k < 3; k++)
+            if (strcmp(last->name, names_by_rank[k]) == 0) found = last, rank = k;
     }
     if (!wanted) return found ? found : last;
     r->good = ir_error(r->e->diag, (ir_loc){0}, "there is no recipe '%s'", wanted);
