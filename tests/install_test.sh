@@ -7,7 +7,8 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/install.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 cmake --install "$1" --prefix "$dir/usr" > "$dir/log" || { cat "$dir/log"; exit 1; }
 cd "$dir"
-for file in bin/cnxc include/cnx/cnx_abi.h share/cnx/models/convnextv2_atto.cnx; do
+for file in bin/cnxc include/cnx/cnx_abi.h share/cnx/models/convnextv2_atto.cnx \
+    share/cnx/models/timm.map; do
     [ -e "usr/$file" ] || { echo "not installed: $file"; exit 1; }
 done
 usr/bin/cnxc --version

@@ -56,7 +56,9 @@ rt_tensor cli_tensor(const char *name, ir_type type, const void *data);
 /* weights_names.c */
 /* A file of tensors in any format that is known. */
 rt_tensors *cli_open_tensors(const char *path, rt_error *error);
-/* The maps that come with cnxc; NULL with an error. */
+/* The directory of the maps that come with cnxc, or NULL. */
+const char *cli_find_namings(cli *c);
+/* These maps; NULL with an error. */
 rt_namings *cli_open_namings(cli *c, rt_error *error);
 /* The name of a rule that is most like a name: in cnx, or in the map itself. NULL if none is. */
 const char *cli_nearest_rule(cli *c, const rt_naming *naming, const char *name, bool in_cnx);

@@ -78,6 +78,7 @@ static bool choose_naming(loading *l, rt_error *error) {
     for (size_t i = 0; i < count; i++)
         fitting += is_parameter(l, rt_tensors_at(file, i)->name);
     if (fitting == count && count == l->plan->weight_count) return true;
+    if (fitting > 0 && !cli_find_namings(l->c)) return true; /* cnxc stands alone */
     const rt_naming *naming;
     rt_wanted wanted = {.is = is_parameter, .context = l};
     l->weights->maps = cli_open_namings(l->c, error);

@@ -9,13 +9,17 @@ rt_tensors *cli_open_tensors(const char *path, rt_error *error) {
     return rt_torch_detect(path) ? rt_torch_open(path, error) : rt_tensors_open(path, error);
 }
 
-/* The first directory of models that has maps. */
-rt_namings *cli_open_namings(cli *c, rt_error *error) {
+const char *cli_find_namings(cli *c) {
     const char *const *directories = cli_model_directories(c->arena);
-    rt_fail(error, "no directory of models next to cnxc, where the maps of names should stand");
     for (; *directories; directories++)
-        if (cli_exists(ir_arena_printf(c->arena, "%s/timm.map", *directories)))
-            return rt_namings_open(*directories, error);
+        if (cli_exists(ir_arena_printf(c->arena, "%s/timm.map", *directories))) break;
+    return *directories;
+}
+
+rt_namings *cli_open_namings(cli *c, rt_error *error) {
+    const char *directory = cli_find_namings(c);
+    if (directory) return rt_namings_open(directory, error);
+    rt_fail(error, "no directory of models next to cnxc, where the maps of names should stand");
     return NULL;
 }
 
