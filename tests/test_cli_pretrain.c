@@ -46,7 +46,7 @@ static void write_models(const cli_case *t) {
     write_text(t, "net.cnx",
                "use \"convnextv2.cnx\"\n%sset classes = 3\nparam dims = [8, 16]\n"
                "model net = convnextv2(dims = dims, depths = [1, 1], patch = 2)\n"
-               "recipe finetune {\n    optimizer = adamw(lr = 0.01)\n    epochs = 4\n"
+               "recipe finetune_net {\n    optimizer = adamw(lr = 0.01)\n    epochs = 4\n"
                "    batch = 8\n    layer_decay = 0.8\n    head_init = 0.001\n}\n"
                "recipe default { epochs = 1 }\n",
                common);
@@ -229,7 +229,7 @@ static void finetunes(void **unused) {
     if (!(top1 > 0.8)) print_error("top1 %g\n", top1);
     assert_true(top1 > 0.8);
     char *recipe = cli_case_read(&t, "g/recipe.cnx", NULL);
-    assert_int_equal(strncmp(recipe, "recipe finetune {", 17), 0);
+    assert_int_equal(strncmp(recipe, "recipe finetune_net {", 21), 0);
     free(recipe);
     cli_case_expect(&t, "finetune net.cnx --resume --data data --out g", 0, "resuming 'g'");
     cli_case_expect(&t, "finetune net.cnx --from g --data data --out h -D epochs=1", 0,
