@@ -35,7 +35,10 @@ static bool sum_shape(const ir_shape_args *args, ir_type *out) {
 OP_SHAPE(sum) {
     return sum_shape(args, out);
 }
-OP_EVAL(sum) {
+/* Calls `into` with every element and its place in the result. */
+typedef void reduce_into(double *result, double x);
+
+static void reduce(const ir_eval_args *args, reduce_into *into) {
     ir_type x = args->type[0];
     int64_t stride[IR_MAX_RANK] = {0}, index[IR_MAX_RANK] = {0}, next = 1, at = 0;
     for (int d = x.rank - 1; d >= 0; d--) {
@@ -44,7 +47,7 @@ OP_EVAL(sum) {
         next *= x.dim[d];
     }
     for (int64_t i = 0, n = ir_type_elements(x); i < n; i++) {
-        args->out[at] += args->in[0][i];
+        into(&args->out[at], args->in[0][i]);
         for (int d = x.rank - 1; d >= 0; d--) {
             at += stride[d];
             if (++index[d] < x.dim[d]) break;
@@ -52,6 +55,17 @@ OP_EVAL(sum) {
             index[d] = 0;
         }
     }
+}
+
+static void add_to(double *sum, double x) {
+    *sum += x;
+}
+static void raise_to(double *most, double x) {
+    if (x > *most) *most = x;
+}
+
+OP_EVAL(sum) {
+    reduce(args, add_to);
 }
 OP_GRAD(sum) {
     ir_type x = ir_type_of(graph, OPERAND(0)), kept = x;
@@ -67,24 +81,9 @@ OP_SHAPE(max) {
     return sum_shape(args, out);
 }
 OP_EVAL(max) {
-    ir_type x = args->type[0];
-    int64_t stride[IR_MAX_RANK] = {0}, index[IR_MAX_RANK] = {0}, next = 1, at = 0;
-    for (int d = x.rank - 1; d >= 0; d--) {
-        if (has_axis(&args->node->attrs.axes, d)) continue;
-        stride[d] = next;
-        next *= x.dim[d];
-    }
-    for (int64_t i = 0; i < ir_type_elements(args->node->type); i++)
+    for (int64_t i = 0, n = ir_type_elements(args->node->type); i < n; i++)
         args->out[i] = -INFINITY;
-    for (int64_t i = 0, n = ir_type_elements(x); i < n; i++) {
-        if (args->in[0][i] > args->out[at]) args->out[at] = args->in[0][i];
-        for (int d = x.rank - 1; d >= 0; d--) {
-            at += stride[d];
-            if (++index[d] < x.dim[d]) break;
-            at -= stride[d] * x.dim[d];
-            index[d] = 0;
-        }
-    }
+    reduce(args, raise_to);
 }
 OP_GRAD(max) {
     ir_value x = OPERAND(0);

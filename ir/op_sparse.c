@@ -22,16 +22,20 @@
 
 /* ---- masks and tables ---- */
 
-OP_SHAPE(random_mask) {
-    ir_type given = args->type[0];
+/* A mask of which `kept` tiles are taken. */
+static bool check_mask(const ir_shape_args *args) {
+    ir_type mask = args->type[0];
     int64_t kept = args->attrs->kept;
-    *out = given;
-    if (given.rank != 2)
-        return ir_shape_error(args, "mask is %s, expected (N,tiles)", op_shape(given).text);
-    if (kept < 1 || kept > given.dim[1])
-        return ir_shape_error(args, "%lld of %lld tiles are kept, expected 1 to %lld",
-                              (long long)kept, (long long)given.dim[1], (long long)given.dim[1]);
-    return true;
+    if (mask.rank != 2)
+        return ir_shape_error(args, "mask is %s, expected (N,tiles)", op_shape(mask).text);
+    if (kept >= 1 && kept <= mask.dim[1]) return true;
+    return ir_shape_error(args, "kept is %lld of %lld tiles, expected 1 to %lld", (long long)kept,
+                          (long long)mask.dim[1], (long long)mask.dim[1]);
+}
+
+OP_SHAPE(random_mask) {
+    *out = args->type[0];
+    return check_mask(args);
 }
 
 static double noise(const ir_eval_args *args, int64_t sample, int64_t tile) {
@@ -63,15 +67,8 @@ OP_EVAL(random_mask) {
 OP_NO_GRAD(random_mask)
 
 OP_SHAPE(kept_tiles) {
-    ir_type mask = args->type[0];
-    int64_t kept = args->attrs->kept;
-    if (mask.rank != 2)
-        return ir_shape_error(args, "mask is %s, expected (N,tiles)", op_shape(mask).text);
-    if (kept < 1 || kept > mask.dim[1])
-        return ir_shape_error(args, "%lld of %lld tiles are listed, expected 1 to %lld",
-                              (long long)kept, (long long)mask.dim[1], (long long)mask.dim[1]);
-    *out = ir_type_make(IR_I32, 2, (int64_t[]){mask.dim[0], kept});
-    return true;
+    *out = ir_type_make(IR_I32, 2, (int64_t[]){args->type[0].dim[0], args->attrs->kept});
+    return check_mask(args);
 }
 
 /* The tile in place k: how many tiles have at most k listed ones before and including them. Never
