@@ -218,8 +218,8 @@ static bool sums_rows_of_anchor(const low_state *low, const low_cluster *cluster
     if (!low_is(low, cluster->anchor, IR_PRODUCT)) return false;
     ir_type domain = low_domain(low, cluster);
     const ir_ints *axes = &sum->attrs.axes;
-    if (domain.rank < 3 && low->sample_major) return false; /* no kernel sees all samples */
-    int first = domain.rank >= 3 ? 1 : 0, last = domain.rank - 2;
+    if (domain.rank < 3) return false; /* rows are samples, which may go alone */
+    int first = 1, last = domain.rank - 2;
     if (axes->count != last - first + 1) return false;
     for (int i = 0; i < axes->count; i++)
         if (axes->item[i] != first + i) return false;
@@ -248,9 +248,9 @@ void pass_lower_fuse_sums(low_state *low) {
     for (size_t i = 0; i < graph->count; i++) {
         if (!low->live[i] || !low_is(low, (int32_t)i, IR_REDUCES)) continue;
         const ir_node *sum = &graph->nodes[i];
-        /* What one sample goes on with must not wait for a sum over all of them. */
-        if (sum->attrs.axes.item[0] == 0 && low_by_sample(low) && low_batched(low, sum->operand[0]))
-            continue;
+        /* What one sample goes on with must not wait for a sum over all of them; and no result may
+         * depend on how many workers there are. */
+        if (sum->attrs.axes.item[0] == 0 && low_batched(low, sum->operand[0])) continue;
         int32_t from = low->cluster_of[i];
         int32_t source = low_root(low, sum->operand[0]);
         int32_t into = low->cluster_of[source];

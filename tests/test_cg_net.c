@@ -88,6 +88,37 @@ static void check(const cg_machine *machine, sample_options o) {
     sample_net_free(&net);
 }
 
+/* However many workers a plan has room for, it gives the same bits. */
+static void any_number_of_workers(void **unused) {
+    (void)unused;
+    const cg_machine *machine = cg_machine_find("native");
+    sample_net net =
+        sample_net_new((sample_options){.batch = 4, .size = 26, .channels = 12, .gradients = true});
+    void *first[SAMPLE_MAX_IO] = {0};
+    static const int64_t workers[] = {1, 2, 3, 8};
+    for (int w = 0; w < 4; w++) {
+        pass_lower_options options = {.machine = &machine->facts, .workers = workers[w]};
+        ir_plan *plan = pass_lower(net.graph, &options);
+        ir_diag *diag = ir_diag_new();
+        cg_jit *jit = cg_jit_compile(plan, &(cg_jit_options){.machine = machine}, diag);
+        assert_non_null(jit);
+        run_once(&net, plan, jit, workers[w]);
+        for (size_t i = 0; i < net.graph->output_count; i++) {
+            ir_type type = ir_type_of(net.graph, net.graph->outputs[i].value);
+            size_t bytes = (size_t)ir_type_bytes(type);
+            if (w == 0)
+                first[i] = memcpy(malloc(bytes), net.io[net.inputs + i], bytes);
+            else
+                assert_memory_equal(first[i], net.io[net.inputs + i], bytes);
+            if (w == 3) free(first[i]);
+        }
+        cg_jit_free(jit);
+        ir_diag_free(diag);
+        ir_plan_free(plan);
+    }
+    sample_net_free(&net);
+}
+
 static void on_every_path(sample_options o) {
     int paths = 0;
     for (size_t i = 0; i < cg_machine_count(); i++) {
@@ -113,6 +144,7 @@ static void differentiates(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(infers), cmocka_unit_test(differentiates)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(infers), cmocka_unit_test(differentiates),
+                                       cmocka_unit_test(any_number_of_workers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
