@@ -188,7 +188,7 @@ static inline bool ref_judge(const ref_report *r, ref_limits limits) {
     static const char *const words[REF_KINDS] = {"outputs", "loss", "gradients", "losses",
                                                  "weights"};
     bool good = true;
-    printf("parity %-18s", r->name);
+    printf("parity %-24s", r->name);
     for (int k = 0; k < REF_KINDS; k++) {
         if (!r->compared[k]) continue;
         printf(" %s %.1e", words[k], r->worst[k]);

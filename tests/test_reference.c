@@ -48,7 +48,6 @@ static const struct {
     ref_model model;
 } cases[] = {
     {"v2", FAMILY("convnextv2.cnx")},
-    {"v1", FAMILY("convnext.cnx")},
     ABLATION(v1),
     ABLATION(hf_eps, .factors = tiny_features),
     ABLATION(gelu_tanh),
