@@ -50,6 +50,10 @@ static void random_inputs(const cli_program *p, uint64_t seed) {
         const cli_io *io = &p->io[i];
         if (io->output) continue;
         int64_t count = ir_type_elements(io->type);
+        if (cli_program_draws(p, io)) {
+            cli_program_ask(io);
+            continue;
+        }
         for (int64_t k = 0; k < count; k++) {
             if (io->type.dtype == IR_F32)
                 ((float *)io->data)[k] = noise(&state);

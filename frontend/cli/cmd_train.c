@@ -102,10 +102,7 @@ static int first_weights(cli_training *t, cli_weights *weights) {
 
 /* A negative mask asks the step for a random one. */
 static int ask_for_masks(cli_training *t) {
-    const cli_io *mask = cli_program_io(&t->step, "mask");
-    float *value = mask->data;
-    for (int64_t i = 0; i < ir_type_elements(mask->type); i++)
-        value[i] = -1;
+    cli_program_ask(cli_program_io(&t->step, "mask"));
     t->label = calloc((size_t)t->step.batch, sizeof *t->label);
     return t->label ? CLI_DONE : cli_fail(t->c, CLI_RUN_FAILED, "out of memory for the labels");
 }
