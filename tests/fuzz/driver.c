@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,14 +47,14 @@ static void keep_input(void) {
 }
 
 static void on_signal(int number) {
-    if (number == SIGALRM && write(2, "\nfuzz: one input takes too long", 31) < 0) _exit(1);
+    if (number == SIGPROF && write(2, "\nfuzz: one input takes too long", 31) < 0) _exit(1);
     keep_input();
     signal(number, SIG_DFL);
     raise(number);
 }
 
 static void catch_crashes(void) {
-    signal(SIGALRM, on_signal);
+    signal(SIGPROF, on_signal);
     signal(SIGABRT, on_signal);
     if (__sanitizer_set_death_callback) {
         __sanitizer_set_death_callback(keep_input);
@@ -170,13 +171,19 @@ static void mutate(struct fuzzer *f) {
     }
 }
 
+/* Time of the processor, not of the wall: a machine that is busy or asleep is no finding. 0 stops it.
+ */
+static void set_clock(int seconds) {
+    setitimer(ITIMER_PROF, &(struct itimerval){.it_value = {.tv_sec = seconds}}, NULL);
+}
+
 static void run_now(struct fuzzer *f) {
     f->now.data[f->now.size] = 0;
     at_crash.data = f->now.data;
     at_crash.size = f->now.size;
-    alarm(SECONDS_PER_INPUT);
+    set_clock(SECONDS_PER_INPUT);
     fuzz_one(f->now.data, f->now.size);
-    alarm(0);
+    set_clock(0);
 }
 
 static void fuzz(struct fuzzer *f, double seconds) {

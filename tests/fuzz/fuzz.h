@@ -1,8 +1,8 @@
 /* Fuzzing without a fuzzer: a driver that mutates a corpus for a few seconds on every test run.
  *
  * A harness is one file fuzz_NAME.c that defines `fuzz_target` and `fuzz_one`. fuzz_one must return
- * for any bytes; a crash, a sanitizer's finding, an abort or ten seconds on one input fail the run,
- * and the input is left as fuzz_NAME-SEED.input in the current directory:
+ * for any bytes; a crash, a sanitizer's finding, an abort or ten seconds of CPU time on one input
+ * fail the run, and the input is left as fuzz_NAME-SEED.input in the current directory:
  *
  *     fuzz_NAME --root DIR [--seconds 5] [--seed 1]      (the seed is printed)
  *     fuzz_NAME FILE...                                  runs just these inputs
