@@ -171,8 +171,7 @@ static void mutate(struct fuzzer *f) {
     }
 }
 
-/* Time of the processor, not of the wall: a machine that is busy or asleep is no finding. 0 stops it.
- */
+/* Time of the processor, not of the wall: a machine busy or asleep is no finding. 0 stops it. */
 static void set_clock(int seconds) {
     setitimer(ITIMER_PROF, &(struct itimerval){.it_value = {.tv_sec = seconds}}, NULL);
 }
