@@ -65,8 +65,8 @@ bool fe_resolve_recipe(const fe_model *model, const fe_options *options, fe_reci
 
 /* What a recipe changes in the parameters of a graph of kind train, by their names: learning rates
  * by layer (stem.*, stages.S.downsample.*, stages.S.blocks.B.*, and the rest, which
- * is the last layer), and the spread of head.fc.weight's first values. False with a message if the
- * names do not tell the layers. */
+ * is the last layer), the spread of head.fc.weight's first values, and whether GRN is decayed.
+ * False with a message if the names do not tell the layers. */
 bool fe_fine_tune(ir_graph *graph, const fe_recipe *recipe, ir_diag *diag);
 
 /* The parsed files as one canonical text without comments and `use`: it parses to the same print.

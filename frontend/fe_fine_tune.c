@@ -1,5 +1,6 @@
 /* Learning rates by layer, for fine-tuning: layers near the input, which know the most, move the
- * least. Layer `id` of n + 1 learns at decay^(n - id) of the rate.
+ * least; and what else a recipe decides about single parameters. Layer `id` of n + 1 learns at
+ * decay^(n - id) of the rate.
  *
  * single: the stem and every block are layers; a downsample belongs to the block behind it. The
  *         stem shares its number with the first block.
@@ -85,6 +86,7 @@ static bool check_groups(const layers *l, ir_diag *diag) {
 
 bool fe_fine_tune(ir_graph *graph, const fe_recipe *recipe, ir_diag *diag) {
     bool group = strcmp(recipe->layer_decay_kind, "group") == 0;
+    bool grn = strcmp(recipe->grn_decay, "yes") == 0;
     layers l = {0};
     if (recipe->layer_decay < 1 && !find_layers(graph, &l, diag)) return false;
     if (recipe->layer_decay < 1 && group && !check_groups(&l, diag)) return false;
@@ -92,6 +94,7 @@ bool fe_fine_tune(ir_graph *graph, const fe_recipe *recipe, ir_diag *diag) {
         ir_node *node = &graph->nodes[i];
         if (node->op != IR_OP_param) continue;
         if (strcmp(node->name, "head.fc.weight") == 0) node->attrs.std *= recipe->head_init;
+        if (grn && strstr(node->name, ".mlp.grn.")) node->attrs.decay = -1;
         if (!(recipe->layer_decay < 1)) continue;
         place at = place_of(node->name);
         int steps = group ? 13 - group_layer(at) : l.sum + 1 - single_layer(&l, at);

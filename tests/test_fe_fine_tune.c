@@ -136,6 +136,25 @@ static void what_decays(void **unused) {
     ir_diag_free(diag);
 }
 
+/* The official pre-training decays whatever has more than one dimension there, and GRN has four. */
+static void pretraining_decays_grn(void **unused) {
+    (void)unused;
+    static const fe_define defines[] = {{"decoder_dim", "16"}};
+    ir_diag *diag = ir_diag_new();
+    ir_graph *graph = tune("use \"fcmae_atto.cnx\"\n", defines, 1, diag);
+    assert_non_null(graph);
+    for (size_t i = 0; i < graph->count; i++) {
+        const ir_node *node = &graph->nodes[i];
+        if (node->op != IR_OP_param) continue;
+        bool grn = strstr(node->name, ".mlp.grn.") != NULL;
+        assert_true(node->attrs.decay == (grn || node->type.rank > 1 ? -1 : 0));
+    }
+    assert_true(find_param(graph, "decoder.0.mlp.grn.bias")->attrs.decay == -1);
+    assert_true(find_param(graph, "mask_token")->attrs.decay == -1);
+    ir_graph_free(graph);
+    ir_diag_free(diag);
+}
+
 static void refuses(void **unused) {
     (void)unused;
     static const fe_define single[] = {{"layer_decay", "0.9"}};
@@ -169,8 +188,11 @@ static void refuses(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(single_layers), cmocka_unit_test(groups_of_layers),
-        cmocka_unit_test(quiet_head),    cmocka_unit_test(what_decays),
+        cmocka_unit_test(single_layers),
+        cmocka_unit_test(groups_of_layers),
+        cmocka_unit_test(quiet_head),
+        cmocka_unit_test(what_decays),
+        cmocka_unit_test(pretraining_decays_grn),
         cmocka_unit_test(refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
