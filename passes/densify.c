@@ -26,9 +26,15 @@ typedef struct densifier {
     bool failed;
 } densifier;
 
+/* Composites that work within a site have the same name in both forms; their parts may not. */
+static bool within_site(ir_op op) {
+    return op == IR_OP_local_response_norm;
+}
+
 static ir_value expand_all_but_conv(ir_graph *to, const ir_node *node, void *context) {
     (void)context;
-    if (ir_op_get(node->op)->kind != IR_COMPOSITE || node->op == IR_OP_sparse_conv)
+    if (ir_op_get(node->op)->kind != IR_COMPOSITE || node->op == IR_OP_sparse_conv ||
+        within_site(node->op))
         return IR_NO_VALUE;
     return ir_expand(to, node);
 }
@@ -139,7 +145,8 @@ static ir_value without_one(densifier *d, ir_value x) {
 static ir_value same_op(densifier *d, const ir_node *node) {
     ir_value operands[IR_MAX_OPERANDS];
     unsigned traits = ir_op_get(node->op)->traits;
-    bool local = traits & (IR_POINTWISE | IR_ROWS) || node->op == IR_OP_matmul_nt;
+    bool local =
+        traits & (IR_POINTWISE | IR_ROWS) || node->op == IR_OP_matmul_nt || within_site(node->op);
     if (!local) return fail_at(d, node, "it moves or mixes sites");
     for (int o = 0; o < node->operand_count; o++)
         operands[o] = without_one(d, d->map[node->operand[o].id]);

@@ -81,8 +81,9 @@ static void same_weights(const ref_program *a, const ref_program *b, const char 
     }
 }
 
-static void check(const char *model, const char *size, const char *ratio, int64_t batch) {
-    ref_model sparse = {.path = model, .defines = {NARROW}, .batch = batch, .kept = 1};
+static void check_with(const char *size, const char *ratio, int64_t batch, fe_define more) {
+    const char *model = "fcmae.cnx";
+    ref_model sparse = {.path = model, .defines = {NARROW, more}, .batch = batch, .kept = 1};
     ref_model dense = sparse;
     dense.densify = true;
     char what[128];
@@ -109,15 +110,51 @@ static void check(const char *model, const char *size, const char *ratio, int64_
     }
 }
 
+static void check(const char *size, const char *ratio, int64_t batch) {
+    check_with(size, ratio, batch, (fe_define){0});
+}
+
 static void equals_its_masked_dense_form(void **unused) {
     (void)unused;
-    check("fcmae.cnx", "64", "0.6", 5);
-    check("fcmae.cnx", "64", "0.3", 1);
-    check("fcmae.cnx", "128", "0.3", 5);
-    check("fcmae.cnx", "128", "0.6", 1);
-    check("fcmae.cnx", "128", "0.9", 5);
-    check("fcmae.cnx", "224", "0.6", 5);
-    check("fcmae.cnx", "224", "0.9", 1);
+    check("64", "0.6", 5);
+    check("64", "0.3", 1);
+    check("128", "0.3", 5);
+    check("128", "0.6", 1);
+    check("128", "0.9", 5);
+    check("224", "0.6", 5);
+    check("224", "0.9", 1);
+}
+
+/* What stands in GRN's place has statistics of its own: over kept sites only. */
+static void so_do_the_ablations(void **unused) {
+    (void)unused;
+    check_with("128", "0.6", 3, (fe_define){"between", "\"batch_norm\""});
+    check_with("128", "0.6", 3, (fe_define){"between", "\"layer_norm\""});
+    check_with("128", "0.6", 3, (fe_define){"between", "\"lrn\""});
+    check_with("128", "0.6", 3, (fe_define){"between", "\"se\""});
+    check_with("128", "0.6", 3, (fe_define){"between", "\"cbam\""});
+    check_with("128", "0.6", 3, (fe_define){"grn_scope", "\"batch\""});
+    check_with("128", "0.6", 3, (fe_define){"grn_aggregate", "\"l1\""});
+    check_with("128", "0.6", 3, (fe_define){"grn_normalize", "\"standardize\""});
+    check_with("128", "0.6", 3, (fe_define){"layer_scale", "0.5"});
+}
+
+/* Every tile kept: the dense encoder. */
+static void all_kept_equals_the_dense_encoder(void **unused) {
+    (void)unused;
+    ref_model dense = {.path = "../tests/models/features_dense.cnx", .batch = 2};
+    ref_model sparse = {.path = "../tests/models/features_all_kept.cnx", .batch = 2, .kept = 16};
+    ref_program a, b;
+    ref_build(&a, &dense, IR_KIND_INFER);
+    ref_build(&b, &sparse, IR_KIND_INFER);
+    ref_step(&a, 0, 1);
+    ref_step(&b, 0, 1);
+    ref_tensor *x = ref_io(&a, "pred"), *y = ref_io(&b, "pred");
+    assert_true(ir_type_equal(x->type, y->type));
+    double error = norm_error(x->data, y->data, ir_type_elements(x->type));
+    if (!(error <= 1e-6)) fail_msg("features differ by %g", error);
+    ref_free(&a);
+    ref_free(&b);
 }
 
 static void swap_samples(ref_tensor *t) {
@@ -173,6 +210,8 @@ static void zero_prediction_gives_the_variance(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(equals_its_masked_dense_form),
+                                       cmocka_unit_test(so_do_the_ablations),
+                                       cmocka_unit_test(all_kept_equals_the_dense_encoder),
                                        cmocka_unit_test(permuted_samples_permute_results),
                                        cmocka_unit_test(zero_prediction_gives_the_variance)};
     return cmocka_run_group_tests(tests, NULL, NULL);
