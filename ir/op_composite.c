@@ -194,19 +194,8 @@ OP_EXPAND(depthwise_conv) {
 
 /* ---- norms ---- */
 
-static bool affine_shape(const ir_shape_args *args, ir_type *out) {
-    *out = args->type[0];
-    if (out->rank < 2)
-        return ir_shape_error(args, "input is %s, expected (..,C)", op_shape(*out).text);
-    for (int i = 1; i < 3; i++)
-        if (args->type[i].rank != 1 || args->type[i].dim[0] != out->dim[out->rank - 1])
-            return ir_shape_error(args, "%s is %s, expected (%lld)", i == 1 ? "weight" : "bias",
-                                  op_shape(args->type[i]).text, (long long)out->dim[out->rank - 1]);
-    return true;
-}
-
 OP_SHAPE(layer_norm) {
-    return affine_shape(args, out);
+    return op_affine_shape(args, out);
 }
 OP_EVAL(layer_norm) {
     int64_t c = args->type[1].dim[0], rows = ir_type_elements(args->type[0]) / c;

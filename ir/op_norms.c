@@ -55,13 +55,7 @@ static bool form_of(const ir_attrs *a, grn_form *form) {
 
 OP_SHAPE(grn) {
     grn_form form;
-    *out = args->type[0];
-    if (out->rank < 2)
-        return ir_shape_error(args, "input is %s, expected (..,C)", op_shape(*out).text);
-    for (int i = 1; i < 3; i++)
-        if (args->type[i].rank != 1 || args->type[i].dim[0] != out->dim[out->rank - 1])
-            return ir_shape_error(args, "%s is %s, expected (%lld)", i == 1 ? "weight" : "bias",
-                                  op_shape(args->type[i]).text, (long long)out->dim[out->rank - 1]);
+    if (!op_affine_shape(args, out)) return false;
     if (form_of(args->attrs, &form)) return true;
     return ir_shape_error(args,
                           "aggregate is '%s', normalize '%s', scope '%s'; expected l2, l1, "

@@ -46,6 +46,17 @@ bool op_pointwise_shape(const ir_shape_args *args, ir_type *out) {
     return true;
 }
 
+bool op_affine_shape(const ir_shape_args *args, ir_type *out) {
+    *out = args->type[0];
+    if (out->rank < 2)
+        return ir_shape_error(args, "input is %s, expected (..,C)", op_shape(*out).text);
+    for (int i = 1; i < 3; i++)
+        if (args->type[i].rank != 1 || args->type[i].dim[0] != out->dim[out->rank - 1])
+            return ir_shape_error(args, "%s is %s, expected (%lld)", i == 1 ? "weight" : "bias",
+                                  op_shape(args->type[i]).text, (long long)out->dim[out->rank - 1]);
+    return true;
+}
+
 bool op_take_sparsity(const ir_shape_args *args, ir_type *out) {
     const ir_ints *grid = &args->attrs->grid;
     int64_t kept = args->attrs->kept, most = 1 << 20;

@@ -8,6 +8,8 @@
 bool op_broadcast(ir_type a, ir_type b, ir_type *out);
 /* Shape rule of a pointwise op: operands broadcast together, the result is f32. */
 bool op_pointwise_shape(const ir_shape_args *args, ir_type *out);
+/* Shape rule of norms over the last dimension C with a weight and a bias of (C). */
+bool op_affine_shape(const ir_shape_args *args, ir_type *out);
 /* Makes a result of rank 5 tile-sparse if the attributes `grid` and `kept` say so. */
 bool op_take_sparsity(const ir_shape_args *args, ir_type *out);
 /* Row-major strides of `type` lined up with `out`: 0 where it is broadcast. */
