@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { CLI_CASE_SIDE = 12, CLI_CASE_CLASSES = 3 };
@@ -134,6 +135,62 @@ static inline void cli_case_expect(cli_case *t, const char *arguments, int statu
     assert_true(!part || strstr(t->err, part));
 }
 
+static inline void cli_case_pause_ms(long ms) {
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&time, NULL);
+}
+
+/* Waits until the running command has printed `part` to stderr, at most a minute. */
+static inline bool cli_case_wait_for(const cli_case *t, const char *part) {
+    for (int i = 0; i < 6000; i++) {
+        char *err = cli_case_read(t, "stderr.txt", NULL);
+        bool found = err && strstr(err, part);
+        free(err);
+        if (found) return true;
+        cli_case_pause_ms(10);
+    }
+    return false;
+}
+
+/* --- runs that are interrupted --- */
+
+enum { CLI_CASE_STEPS = 1125 }; /* of an epoch of 8 * CLI_CASE_STEPS images at batch 8 */
+
+/* Resumes the run in 'b' and sends `signal` a while after it began to learn. The pause is a guess:
+ * where the run was over by then, 'b' is put back as it was and the pause halved. */
+static inline void cli_case_interrupt(cli_case *t, const char *command, int signal, int status) {
+    int found = 0;
+    for (long ms = 50; found == 0; ms /= 2) {
+        assert_int_equal(cli_case_shell(t, "rm -rf kept; if test -e b; then cp -r b kept; fi"), 0);
+        pid_t child = cli_case_start_cnxc(t, command);
+        assert_true(cli_case_wait_for(t, "training '"));
+        cli_case_pause_ms(ms);
+        assert_int_equal(kill(child, signal), 0);
+        found = cli_case_wait(t, child);
+        if (found != 0) break;
+        assert_true(ms > 0);
+        assert_int_equal(cli_case_shell(t, "rm -rf b; if test -e kept; then mv kept b; fi"), 0);
+    }
+    if (found != status) print_error("exit %d, expected %d: %s\n", found, status, t->err);
+    assert_int_equal(found, status);
+}
+
+/* Stops the run in 'b' by SIGINT, as often as it takes to stop in the midst of an epoch that is not
+ * its last: a slow machine may not have made a step yet, a fast one be past the epoch. */
+static inline void cli_case_interrupt_epoch(cli_case *t, const char *command) {
+    long step = 0, epoch = 0;
+    for (int i = 0; i < 50 && step == 0; i++) {
+        cli_case_interrupt(t, command, SIGINT, 3);
+        const char *stopped = strstr(t->err, "stopped after step ");
+        assert_non_null(stopped);
+        assert_int_equal(sscanf(stopped, "stopped after step %ld of epoch %ld", &step, &epoch), 2);
+        if (step < CLI_CASE_STEPS && epoch < 3) continue;
+        step = 0;
+        assert_int_equal(cli_case_shell(t, "rm -r b"), 0);
+    }
+    assert_true(step > 0);
+}
+
 /* --- a network and images for it --- */
 
 static inline void cli_case_model(const cli_case *t) {
@@ -202,6 +259,16 @@ static inline void cli_case_data(const cli_case *t, int64_t train) {
     cli_case_idx(t, "t10k", 30, 100000);
 }
 
+/* C that a test puts into a program of its own: aligned blocks, raw files. */
+#define CLI_CASE_C_FILES                                                                           \
+    "static void *block(size_t size) { return aligned_alloc(64, (size + 63) / 64 * 64); }\n"       \
+    "static void load(const char *name, void *data, size_t size) {\n"                              \
+    "    FILE *f = fopen(name, \"rb\");\n"                                                         \
+    "    if (!f || fread(data, 1, size, f) != size) exit(9);\n    fclose(f);\n}\n"                 \
+    "static void save(const char *name, const void *data, size_t size) {\n"                        \
+    "    FILE *f = fopen(name, \"wb\");\n"                                                         \
+    "    if (!f || fwrite(data, 1, size, f) != size) exit(9);\n    fclose(f);\n}\n"
+
 /* --- comparing --- */
 
 static inline bool cli_case_same_file(const cli_case *t, const char *a, const char *b) {
@@ -211,6 +278,19 @@ static inline bool cli_case_same_file(const cli_case *t, const char *a, const ch
     free(x);
     free(y);
     return same;
+}
+
+/* Two runs learned the same: their weights, states and recipes are the same files. */
+static inline void cli_case_same_run(const cli_case *t, const char *a, const char *b) {
+    static const char *const files[] = {"last.safetensors", "best.safetensors", "state.safetensors",
+                                        "recipe.cnx"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char x[64], y[64];
+        snprintf(x, sizeof x, "%s/%s", a, files[i]);
+        snprintf(y, sizeof y, "%s/%s", b, files[i]);
+        if (!cli_case_same_file(t, x, y)) print_error("%s and %s differ\n", x, y);
+        assert_true(cli_case_same_file(t, x, y));
+    }
 }
 
 #endif

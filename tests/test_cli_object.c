@@ -14,14 +14,7 @@
 /* Classifies and learns from raw files, and tells what misuse returns. */
 static const char program[] =
     "#include \"net.h\"\n#include \"net_train.h\"\n"
-    "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"
-    "static void *block(size_t size) { return aligned_alloc(64, (size + 63) / 64 * 64); }\n"
-    "static void load(const char *name, void *data, size_t size) {\n"
-    "    FILE *f = fopen(name, \"rb\");\n"
-    "    if (!f || fread(data, 1, size, f) != size) exit(9);\n    fclose(f);\n}\n"
-    "static void save(const char *name, const void *data, size_t size) {\n"
-    "    FILE *f = fopen(name, \"wb\");\n"
-    "    if (!f || fwrite(data, 1, size, f) != size) exit(9);\n    fclose(f);\n}\n"
+    "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n" CLI_CASE_C_FILES
     "static void expect(int code, int want) { if (code != want) exit(10 + code); }\n"
     "int main(void) {\n"
     "    const net_threads *threads = NULL;\n    const net_train_threads *more = NULL;\n"

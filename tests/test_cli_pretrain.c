@@ -13,7 +13,6 @@
 #include "rt_image.h"
 
 #include <math.h>
-#include <time.h>
 
 /* 12 x 12 pixels in 3 x 3 patches, of which int(9 * 0.4) = 3 are kept. */
 enum { PATCH = 4, PATCHES = 9, KEPT = 3, WIDTH = PATCH * PATCH, BATCH = 5 };
@@ -135,58 +134,18 @@ static void needs_no_labels(void **unused) {
     cli_case_free(&t);
 }
 
-static void same_run(const cli_case *t, const char *a, const char *b) {
-    static const char *const files[] = {"last.safetensors", "best.safetensors", "state.safetensors",
-                                        "recipe.cnx"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char x[64], y[64];
-        snprintf(x, sizeof x, "%s/%s", a, files[i]);
-        snprintf(y, sizeof y, "%s/%s", b, files[i]);
-        if (!cli_case_same_file(t, x, y)) print_error("%s and %s differ\n", x, y);
-        assert_true(cli_case_same_file(t, x, y));
-    }
-}
-
-static void pause_ms(long ms) {
-    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
-    nanosleep(&time, NULL);
-}
-
-/* Sends `signal` to a run a while after it began to learn. */
-static void interrupt(cli_case *t, int signal, long ms, int status) {
-    char command[256];
-    snprintf(command, sizeof command, "%s--out b --resume", pretrain);
-    pid_t child = cli_case_start_cnxc(t, command);
-    char *err = NULL;
-    for (int i = 0; i < 6000 && !(err && strstr(err, "training 'mae'")); i++) {
-        free(err);
-        pause_ms(10);
-        err = cli_case_read(t, "stderr.txt", NULL);
-    }
-    free(err);
-    pause_ms(ms);
-    assert_int_equal(kill(child, signal), 0);
-    assert_int_equal(cli_case_wait(t, child), status);
-}
-
 static void resumes(void **unused) {
     (void)unused;
-    cli_case t = new_case(9000);
-    char command[256];
+    cli_case t = new_case(8 * CLI_CASE_STEPS);
+    char command[256], resume[256];
     snprintf(command, sizeof command, "%s--out a", pretrain);
+    snprintf(resume, sizeof resume, "%s--out b --resume", pretrain);
     cli_case_expect(&t, command, 0, NULL);
-    int step = 0; /* a busy machine may not have made a step yet */
-    for (int i = 0; i < 20 && step == 0; i++) {
-        interrupt(&t, SIGINT, 100 * (i + 1), 3);
-        const char *stopped = strstr(t.err, "stopped after step ");
-        assert_non_null(stopped);
-        step = atoi(stopped + 19);
-    }
-    assert_true(step > 0 && step < 1125); /* within an epoch */
-    interrupt(&t, SIGKILL, 150, 1000 + SIGKILL);
+    cli_case_interrupt_epoch(&t, resume);
+    cli_case_interrupt(&t, resume, SIGKILL, 1000 + SIGKILL);
     snprintf(command, sizeof command, "%s--out b --resume --threads 1", pretrain);
     cli_case_expect(&t, command, 0, "resuming 'b' after ");
-    same_run(&t, "a", "b");
+    cli_case_same_run(&t, "a", "b");
     cli_case_free(&t);
 }
 
@@ -416,15 +375,8 @@ static void takes_masks(void **unused) {
 /* --- an object --- */
 
 static const char program[] =
-    "#include \"mae_train.h\"\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"
-    "static void *block(size_t size) { return aligned_alloc(64, (size + 63) / 64 * 64); }\n"
-    "static void load(const char *name, void *data, size_t size) {\n"
-    "    FILE *f = fopen(name, \"rb\");\n"
-    "    if (!f || fread(data, 1, size, f) != size) exit(9);\n    fclose(f);\n}\n"
-    "static void save(const char *name, const void *data, size_t size) {\n"
-    "    FILE *f = fopen(name, \"wb\");\n"
-    "    if (!f || fwrite(data, 1, size, f) != size) exit(9);\n    fclose(f);\n}\n"
-    "int main(int argc, char **argv) {\n"
+    "#include \"mae_train.h\"\n#include <stdio.h>\n#include <stdlib.h>\n#include "
+    "<string.h>\n" CLI_CASE_C_FILES "int main(int argc, char **argv) {\n"
     "    float image[MAE_TRAIN_IMAGE_ELEMENTS], mask[MAE_TRAIN_MASK_ELEMENTS], loss;\n"
     "    float *weights = block(MAE_TRAIN_WEIGHTS_SIZE);\n"
     "    char *state = block(MAE_TRAIN_STATE_SIZE), *work = block(MAE_TRAIN_WORKSPACE_SIZE);\n"

@@ -12,36 +12,6 @@
 #include "rt_image.h"
 
 #include <pty.h>
-#include <time.h>
-
-static void pause_ms(long ms) {
-    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
-    nanosleep(&time, NULL);
-}
-
-/* Waits until the running command has printed `part` to stderr, at most a minute. */
-static bool wait_for(const cli_case *t, const char *part) {
-    for (int i = 0; i < 6000; i++) {
-        char *err = cli_case_read(t, "stderr.txt", NULL);
-        bool found = err && strstr(err, part);
-        free(err);
-        if (found) return true;
-        pause_ms(10);
-    }
-    return false;
-}
-
-static void same_run(const cli_case *t, const char *a, const char *b) {
-    static const char *const files[] = {"last.safetensors", "best.safetensors", "state.safetensors",
-                                        "recipe.cnx"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char x[64], y[64];
-        snprintf(x, sizeof x, "%s/%s", a, files[i]);
-        snprintf(y, sizeof y, "%s/%s", b, files[i]);
-        if (!cli_case_same_file(t, x, y)) print_error("%s and %s differ\n", x, y);
-        assert_true(cli_case_same_file(t, x, y));
-    }
-}
 
 /* Metrics without the numbers that the clock gives. */
 static void same_metrics(cli_case *t, const char *a, const char *b) {
@@ -76,49 +46,32 @@ static void learns(void **unused) {
     assert_non_null(strstr(t.out, "\"images\": 30, \"classes\": ["));
     assert_true(atof(strstr(t.out, "\"top1\": ") + 8) == tested);
     cli_case_expect(&t, "train net.cnx --data data --out b --threads 1 -D epochs=8", 0, NULL);
-    same_run(&t, "a", "b");
+    cli_case_same_run(&t, "a", "b");
     cli_case_expect(&t, "train net.cnx --data data --out b", 1,
                     "'b' holds a run already; --resume");
     cli_case_expect(&t, "train net.cnx --data data --out b --resume -D epochs=8", 0,
                     "after 8 epochs and 0 steps");
-    same_run(&t, "a", "b");
+    cli_case_same_run(&t, "a", "b");
     same_metrics(&t, "a", "b");
     free(log);
     free(metrics);
     cli_case_free(&t);
 }
 
-/* Interrupts a run `signal` after it began to learn, then continues it. */
-static void interrupt(cli_case *t, int signal, long ms, int status) {
-    pid_t child = cli_case_start_cnxc(t, "train net.cnx --data data --out b --resume");
-    assert_true(wait_for(t, "training 'net'"));
-    pause_ms(ms);
-    assert_int_equal(kill(child, signal), 0);
-    int found = cli_case_wait(t, child);
-    if (found != status) print_error("exit %d, expected %d: %s\n", found, status, t->err);
-    assert_int_equal(found, status);
-}
-
 static void resumes(void **unused) {
     (void)unused;
     cli_case t = cli_case_new();
     cli_case_model(&t);
-    cli_case_data(&t, 9000);
+    cli_case_data(&t, 8 * CLI_CASE_STEPS);
+    const char *resume = "train net.cnx --data data --out b --resume";
     cli_case_expect(&t, "train net.cnx --data data --out a", 0, NULL);
-    interrupt(&t, SIGINT, 50, 3);
+    cli_case_interrupt(&t, resume, SIGINT, 3);
     assert_non_null(strstr(t.err, "'b' holds no state: the run starts from the beginning"));
-    int step = 0; /* a busy machine may not have made a step yet */
-    for (int i = 0; i < 20 && step == 0; i++) {
-        interrupt(&t, SIGINT, 150 * (i + 1), 3);
-        const char *stopped = strstr(t.err, "stopped after step ");
-        assert_non_null(stopped);
-        step = atoi(stopped + 19);
-    }
-    assert_true(step > 0 && step < 1125); /* within an epoch, not at its end */
-    interrupt(&t, SIGTERM, 100, 3);
-    interrupt(&t, SIGKILL, 200, 1000 + SIGKILL);
-    cli_case_expect(&t, "train net.cnx --data data --out b --resume", 0, "resuming 'b' after ");
-    same_run(&t, "a", "b");
+    cli_case_interrupt_epoch(&t, resume);
+    cli_case_interrupt(&t, resume, SIGTERM, 3);
+    cli_case_interrupt(&t, resume, SIGKILL, 1000 + SIGKILL);
+    cli_case_expect(&t, resume, 0, "resuming 'b' after ");
+    cli_case_same_run(&t, "a", "b");
     same_metrics(&t, "a", "b");
     cli_case_free(&t);
 }
