@@ -2,6 +2,8 @@
  * max|a-b| / max|b|, gradients and updates ||a-b|| / ||b|| per tensor. A tensor that only one side
  * has is an error. Where the file holds a sketch, norms are estimated from it (see ref_sketch).
  *
+ *     ref_check("v2", &model, true, ref_tight);          all of it, or in parts:
+ *
  *     ref_report report = {.name = "v2"};
  *     ref_compare_outputs(&report, file, &program);          logits, loss, pred, grad.*
  *     ref_compare_steps(&report, file, &train_program, lr);  losses, update.*
@@ -11,6 +13,7 @@
 #define REFERENCE_COMPARE_H
 
 #include "reference_program.h"
+#include "worst.h"
 
 typedef enum ref_kind {
     REF_OUTPUT,
@@ -38,7 +41,7 @@ typedef struct ref_report {
 
 static inline void ref_note(ref_report *r, ref_kind kind, const char *name, double error) {
     r->compared[kind]++;
-    if (error <= r->worst[kind]) return;
+    if (isnan(r->worst[kind]) || error <= r->worst[kind]) return;
     r->worst[kind] = error; /* a NaN is larger than anything */
     snprintf(r->where[kind], sizeof r->where[kind], "%s", name);
 }
@@ -59,8 +62,7 @@ static inline double *ref_read(const rt_tensor *t) {
 static inline double ref_max_error(const double *a, const double *b, int64_t count) {
     double most = 0, error = 0;
     for (int64_t i = 0; i < count; i++) {
-        double difference = fabs(a[i] - b[i]);
-        if (!(difference <= error)) error = difference;
+        error = worst_of(error, fabs(a[i] - b[i]));
         most = fmax(most, fabs(b[i]));
     }
     return error == 0 ? 0 : error / most;
@@ -83,7 +85,7 @@ static inline double ref_sketch_error(const char *name, const double *a, int64_t
     ref_sketch(name, a, count, own);
     for (int k = 1; k <= REF_PROJECTIONS; k++)
         sum += (own[k] - sketch[k]) * (own[k] - sketch[k]);
-    double error = fmax(sqrt(sum / REF_PROJECTIONS), fabs(own[0] - sketch[0]));
+    double error = worst_of(sqrt(sum / REF_PROJECTIONS), fabs(own[0] - sketch[0]));
     return error == 0 ? 0 : error / sketch[0];
 }
 
@@ -209,6 +211,42 @@ static inline rt_tensors *ref_open(const char *name) {
     rt_tensors *file = rt_tensors_open(path, &error);
     if (!file) fail_msg("%s", error.text);
     return file;
+}
+
+/* The logits of an inference program. */
+static inline void ref_compare_logits(ref_report *r, const rt_tensor *expected,
+                                      const ref_model *model) {
+    ref_program p;
+    ref_build(&p, model, IR_KIND_INFER);
+    ref_step(&p, 0, 1);
+    const ref_tensor *logits = ref_io(&p, "logits");
+    int64_t count = ir_type_elements(logits->type);
+    double *found = ref_widen(logits->data, count);
+    ref_compare_output(r, REF_OUTPUT, expected, found, count);
+    free(found);
+    ref_free(&p);
+}
+
+/* A model against the file `name`: outputs and gradients; ten steps; where the file has them, the
+ * logits of inference (batch norm infers with its running statistics). */
+static inline bool ref_check(const char *name, const ref_model *model, bool steps,
+                             ref_limits limits) {
+    rt_tensors *file = ref_open(name);
+    const rt_tensor *logits = rt_tensors_find(file, "eval.logits");
+    ref_report report = {.name = name};
+    ref_program p;
+    ref_build(&p, model, IR_KIND_GRAD);
+    ref_step(&p, 0, 1);
+    ref_compare_outputs(&report, file, &p);
+    ref_free(&p);
+    if (steps) {
+        ref_build(&p, model, IR_KIND_TRAIN);
+        ref_compare_steps(&report, file, &p, model->lr > 0 ? model->lr : 1e-3f);
+        ref_free(&p);
+    }
+    if (logits) ref_compare_logits(&report, logits, model);
+    rt_tensors_close(file);
+    return ref_judge(&report, limits);
 }
 
 #endif

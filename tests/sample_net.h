@@ -12,6 +12,7 @@
 #include "eval.h"
 #include "hooks.h"
 #include "lower.h"
+#include "worst.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -219,9 +220,9 @@ static inline double sample_error(const sample_net *net) {
         double most = 1e-30, error = 0;
         for (int64_t j = 0; j < ir_type_elements(ir_type_of(net->graph, value)); j++) {
             most = fmax(most, fabs(want[j]));
-            if (!(fabs(got[j] - want[j]) <= error)) error = fabs(got[j] - want[j]);
+            error = worst_of(error, fabs(got[j] - want[j]));
         }
-        if (!(error / most <= worst)) worst = error / most;
+        worst = worst_of(worst, error / most);
     }
     return worst;
 }

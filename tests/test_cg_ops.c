@@ -12,6 +12,7 @@
 #include "hooks.h"
 #include "lower.h"
 #include "op_case.h"
+#include "worst.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -122,7 +123,7 @@ static void compare(const op_run *r, const op_case *c, const char *path) {
     for (int64_t i = 0; i < ir_type_elements(type); i++) {
         double off = fabs(at(r->io[r->inputs], type.dtype, i) - want[i]);
         most = fmax(most, fabs(want[i]));
-        if (!(off <= error)) error = off;
+        error = worst_of(error, off);
     }
     if (error / most < 2e-6) return;
     print_error("%s.%s on %s: error %g of %g\n", ir_op_get(c->op)->name, c->label, path, error,

@@ -13,6 +13,7 @@
 #include "lower.h"
 #include "pass.h"
 #include "random_graph.h"
+#include "worst.h"
 
 #include <time.h>
 
@@ -145,7 +146,7 @@ static void near(const random_run *r, const char *how, const char *name, const f
     for (int64_t i = 0; i < ir_type_elements(ir_type_of(r->graph, value)); i++) {
         most = fmax(most, fabs(want[i] - (before ? before[i] : 0)));
         rounding = fmax(rounding, fabs(shaken[i] - want[i]));
-        if (!(fabs(found[i] - want[i]) <= error)) error = fabs(found[i] - want[i]);
+        error = worst_of(error, fabs(found[i] - want[i]));
     }
     /* 5e-5: rows of equal numbers are normalized by 1000, and so is what their mean was rounded by
      */

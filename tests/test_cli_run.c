@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "cli_case.h"
+#include "worst.h"
 
 #include <math.h>
 
@@ -94,8 +95,7 @@ static double worst_error(const cli_case *t, const char *a, const char *b) {
             error += ((double)p[k] - q[k]) * ((double)p[k] - q[k]);
             norm += (double)q[k] * q[k];
         }
-        double relative = sqrt(error) / (sqrt(norm) + 1e-12);
-        if (!(relative <= worst)) worst = relative;
+        worst = worst_of(worst, sqrt(error) / (sqrt(norm) + 1e-12));
     }
     rt_tensors_close(x.file);
     rt_tensors_close(y.file);

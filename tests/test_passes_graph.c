@@ -9,6 +9,7 @@
 
 #include "pass.h"
 #include "random_graph.h"
+#include "worst.h"
 
 #include <time.h>
 
@@ -134,7 +135,7 @@ static void near(const char *what, const char *name, ir_type type, const double 
     for (int64_t i = 0; i < ir_type_elements(type); i++) {
         assert_true(isfinite(wanted[i]));
         most = fmax(most, fabs(wanted[i]));
-        if (!(fabs(found[i] - wanted[i]) <= error)) error = fabs(found[i] - wanted[i]);
+        error = worst_of(error, fabs(found[i] - wanted[i]));
     }
     if (!(error <= tolerance * most))
         fail_msg("%s: '%s' differs by %g of %g", what, name, error, most);

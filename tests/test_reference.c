@@ -72,42 +72,12 @@ static const struct {
     ABLATION(cbam),
 };
 
-/* Batch norm infers with its running statistics. */
-static void check_inference(ref_report *report, const rt_tensors *file, const ref_model *model) {
-    const rt_tensor *expected = rt_tensors_find(file, "eval.logits");
-    ref_program p;
-    ref_build(&p, model, IR_KIND_INFER);
-    ref_step(&p, 0, 1);
-    const ref_tensor *logits = ref_io(&p, "logits");
-    int64_t count = ir_type_elements(logits->type);
-    double *found = ref_widen(logits->data, count);
-    ref_compare_output(report, REF_OUTPUT, expected, found, count);
-    free(found);
-    ref_free(&p);
-}
-
-static bool check(const char *name, const ref_model *model) {
-    rt_tensors *file = ref_open(name);
-    ref_report report = {.name = name};
-    ref_program p;
-    ref_build(&p, model, IR_KIND_GRAD);
-    ref_step(&p, 0, 1);
-    ref_compare_outputs(&report, file, &p);
-    ref_free(&p);
-    ref_build(&p, model, IR_KIND_TRAIN);
-    ref_compare_steps(&report, file, &p, 1e-3f);
-    ref_free(&p);
-    if (rt_tensors_find(file, "eval.logits")) check_inference(&report, file, model);
-    rt_tensors_close(file);
-    return ref_judge(&report, ref_tight);
-}
-
 static void equals_pytorch(void **argument) {
     const char *only = *argument && strcmp(*argument, "all") != 0 ? *argument : NULL;
     int checked = 0, wrong = 0;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (only && strcmp(only, cases[i].name) != 0) continue;
-        wrong += !check(cases[i].name, &cases[i].model);
+        wrong += !ref_check(cases[i].name, &cases[i].model, true, ref_tight);
         checked++;
     }
     assert_true(checked > 0);

@@ -96,23 +96,6 @@ static bool is_main(const char *name) {
     return false;
 }
 
-static bool check(const char *name, const ref_model *model, bool steps) {
-    rt_tensors *file = ref_open(name);
-    ref_report report = {.name = name};
-    ref_program p;
-    ref_build(&p, model, IR_KIND_GRAD);
-    ref_step(&p, 0, 1);
-    ref_compare_outputs(&report, file, &p);
-    ref_free(&p);
-    if (steps) {
-        ref_build(&p, model, IR_KIND_TRAIN);
-        ref_compare_steps(&report, file, &p, model->lr > 0 ? model->lr : 1e-3f);
-        ref_free(&p);
-    }
-    rt_tensors_close(file);
-    return ref_judge(&report, ref_tight);
-}
-
 /* argument: a case, or "all"; without one, ablations leave out the ten steps. */
 static void equals_pytorch(void **argument) {
     const char *only = *argument && strcmp(*argument, "all") != 0 ? *argument : NULL;
@@ -120,7 +103,7 @@ static void equals_pytorch(void **argument) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         if (only && strcmp(only, cases[i].name) != 0) continue;
         bool steps = *argument || is_main(cases[i].name);
-        wrong += !check(cases[i].name, &cases[i].model, steps);
+        wrong += !ref_check(cases[i].name, &cases[i].model, steps, ref_tight);
         checked++;
     }
     assert_true(checked > 0);

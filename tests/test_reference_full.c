@@ -18,19 +18,9 @@ static bool check_logits(const rt_tensor *expected) {
     assert_non_null(dot);
     snprintf(path, sizeof path, "%.*s.cnx", (int)(dot - expected->name), expected->name);
     snprintf(size, sizeof size, "%s", dot + 1);
-    ref_program p;
-    ref_build(
-        &p,
-        &(ref_model){.path = path, .defines = {{"image_size", size}}, .batch = expected->dim[0]},
-        IR_KIND_INFER);
-    ref_step(&p, 0, 1);
+    ref_model model = {.path = path, .defines = {{"image_size", size}}, .batch = expected->dim[0]};
     ref_report report = {.name = expected->name};
-    const ref_tensor *logits = ref_io(&p, "logits");
-    int64_t count = ir_type_elements(logits->type);
-    double *found = ref_widen(logits->data, count);
-    ref_compare_output(&report, REF_OUTPUT, expected, found, count);
-    free(found);
-    ref_free(&p);
+    ref_compare_logits(&report, expected, &model);
     return ref_judge(&report, ref_asked);
 }
 
@@ -58,19 +48,8 @@ static void logits(void **all) {
 
 static void atto_trains(void **unused) {
     (void)unused;
-    rt_tensors *file = ref_open("atto");
-    ref_model model = {.path = "convnextv2_atto.cnx", .batch = 4};
-    ref_report report = {.name = "atto training"};
-    ref_program p;
-    ref_build(&p, &model, IR_KIND_GRAD);
-    ref_step(&p, 0, 1);
-    ref_compare_outputs(&report, file, &p);
-    ref_free(&p);
-    ref_build(&p, &model, IR_KIND_TRAIN);
-    ref_compare_steps(&report, file, &p, 1e-4f);
-    ref_free(&p);
-    rt_tensors_close(file);
-    assert_true(ref_judge(&report, ref_asked));
+    ref_model model = {.path = "convnextv2_atto.cnx", .batch = 4, .lr = 1e-4f};
+    assert_true(ref_check("atto", &model, true, ref_asked));
 }
 
 int main(int argc, char **argv) {

@@ -170,7 +170,7 @@ static void check_predict(const rt_tensors *file, const char *weights, const cha
         bool clear = (i == 0 || probability[i - 1] - probability[i] > 2 * most) &&
                      (i + 1 == TOP || probability[i] - probability[i + 1] > 2 * most);
         if (clear) assert_true(found == class[i]);
-        worst = fmax(worst, error);
+        worst = worst_of(worst, error);
         rest = entry > rest ? entry : rest;
     }
     printf("parity %s probabilities differ by %.1e\n", photo, worst);

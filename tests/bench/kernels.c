@@ -9,6 +9,7 @@
 #include "cg_jit.h"
 #include "eval.h"
 #include "lower.h"
+#include "worst.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -110,8 +111,8 @@ static double error_of(const ir_graph *g, const bench_memory *m) {
     ir_eval_result *r = ir_eval_graph(g, m->source, &(ir_eval_scalars){0});
     double worst = 0, largest = 0;
     for (int64_t i = 0; i < ir_type_elements(g->nodes[2].type); i++) {
-        double want = r->value[2][i], off = fabs(want - m->tensor[2][i]);
-        if (!(off <= worst)) worst = off;
+        double want = r->value[2][i];
+        worst = worst_of(worst, fabs(want - m->tensor[2][i]));
         if (fabs(want) > largest) largest = fabs(want);
     }
     ir_eval_free(r);
