@@ -157,7 +157,14 @@ static fe_value build_weighted(layer_call *c, const weighted *w) {
     if (!get_bool(c, "bias", &bias) || !get_number(c, "std", &std)) return fe_poison();
     ir_value operands[4] = {c->x, own_parameter(c, "weight", w->shape, "trunc_normal", std)};
     int count = 2;
-    if (w->op == IR_OP_sparse_conv) operands[count++] = ir_sparse_table(c->e->graph, c->x);
+    if (w->op == IR_OP_sparse_conv) {
+        ir_value table = operands[count++] = ir_sparse_table(c->e->graph, c->x);
+        if (!ir_some(table))
+            return fe_fail(c->e, c->call->loc,
+                           "%s needs to know which tiles are kept, but the tensor was made from "
+                           "nothing that gather_tiles gave",
+                           c->call->text);
+    }
     if (bias) operands[count++] = own_parameter(c, "bias", IR_INTS(w->outputs), "zeros", 0);
     for (int i = 0; i < count; i++)
         if (!ir_some(operands[i])) return fe_poison();

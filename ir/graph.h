@@ -12,7 +12,8 @@
  * `value`; all reads of the target see the old value.
  *
  * Invariants (ir_verify): operands precede their users; types equal what the shape hooks infer;
- * names of inputs, params, states and outputs are unique; every update's types agree.
+ * names of inputs, params, states and outputs are unique; every update's types agree; tables come
+ * from kept_tiles over a mask of their grid, and tile-sparse operands of one node share a table.
  *
  *     ir_graph *g = ir_graph_new("net", IR_KIND_INFER);
  *     ir_value x = ir_input(g, "image", ir_type_make(IR_F32, 4, (int64_t[]){1, 3, 224, 224}));
@@ -190,9 +191,11 @@ static inline ir_type ir_type_of(const ir_graph *graph, ir_value value) {
     return ir_at(graph, value)->type;
 }
 
-/* The table of kept tiles that a tile-sparse value was gathered with; IR_NO_VALUE if it is dense.
- */
+/* The table of kept tiles that a tile-sparse value was gathered with; IR_NO_VALUE if it is dense or
+ * was made from nothing gathered. */
 ir_value ir_sparse_table(const ir_graph *graph, ir_value value);
+/* Whether two tables list the same tiles whatever the masks hold. */
+bool ir_same_table(const ir_graph *graph, ir_value a, ir_value b);
 
 /* Copies the texts among the attributes into the graph's arena. */
 void ir_keep_texts(ir_graph *graph, ir_attrs *attrs);

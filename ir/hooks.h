@@ -54,6 +54,8 @@ void ir_eval(const ir_eval_args *args);
 ir_value ir_expand(ir_graph *graph, const ir_node *node);
 /* dx has IR_MAX_OPERANDS slots, preset to IR_NO_VALUE. y and its operands live in `graph`. */
 void ir_grad(ir_graph *graph, ir_value y, ir_value dy, ir_value *dx);
+/* Part of ir_verify, for nodes whose types are right (sparse_table.c). */
+bool ir_check_tables(const ir_graph *graph, ir_diag *diag);
 /* Sums `value` down to `type` (the adjoint of broadcasting). */
 ir_value ir_sum_to(ir_graph *graph, ir_value value, ir_type type);
 

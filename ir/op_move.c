@@ -31,6 +31,7 @@ OP_SHAPE(permute) {
             return ir_shape_error(args, "order is no permutation of 0..%d", out->rank - 1);
         seen[from] = true;
         out->dim[d] = args->type[0].dim[from];
+        if (from != d) out->sparsity = (ir_sparsity){0}; /* no longer a list of tiles */
     }
     return true;
 }
@@ -56,7 +57,8 @@ OP_GRAD(permute) {
     attrs.order.count = order->count;
     for (int d = 0; d < order->count; d++)
         attrs.order.item[order->item[d]] = d;
-    dx[0] = ir_build(graph, IR_OP_permute, &dy, 1, &attrs, NULL);
+    ir_value back = ir_build(graph, IR_OP_permute, &dy, 1, &attrs, NULL);
+    dx[0] = ir_reshape(graph, back, ir_type_of(graph, ir_at(graph, y)->operand[0]));
 }
 
 typedef struct unfold_shape {

@@ -28,9 +28,10 @@ static bool check_mask(const ir_shape_args *args) {
     int64_t kept = args->attrs->kept;
     if (mask.rank != 2)
         return ir_shape_error(args, "mask is %s, expected (N,tiles)", op_shape(mask).text);
-    if (kept >= 1 && kept <= mask.dim[1]) return true;
+    int64_t most = mask.dim[1] < INT32_MAX ? mask.dim[1] : INT32_MAX;
+    if (kept >= 1 && kept <= most) return true;
     return ir_shape_error(args, "kept is %lld of %lld tiles, expected 1 to %lld", (long long)kept,
-                          (long long)mask.dim[1], (long long)mask.dim[1]);
+                          (long long)mask.dim[1], (long long)most);
 }
 
 OP_SHAPE(random_mask) {
@@ -100,7 +101,7 @@ typedef struct tiling {
 static bool describe(const ir_shape_args *args, ir_type packed, ir_type table, tiling *t) {
     const ir_attrs *a = args->attrs;
     const ir_ints *grid = &a->grid;
-    int64_t most = 1 << 20;
+    int64_t most = IR_MAX_GRID;
     if (packed.rank != 5 || packed.dim[2] != packed.dim[3])
         return ir_shape_error(args, "tiles are %s, expected (N,kept,tile,tile,C)",
                               op_shape(packed).text);
@@ -112,7 +113,7 @@ static bool describe(const ir_shape_args *args, ir_type packed, ir_type table, t
     if (grid->count != 2 || grid->item[0] < 1 || grid->item[1] < 1 || grid->item[0] > most ||
         grid->item[1] > most || grid->item[0] * grid->item[1] < table.dim[1])
         return ir_shape_error(args, "grid must be two numbers with room for %lld tiles",
-                              (long long)table.dim[1]);
+                              (long long)table.dim[1]); /* whose numbers: sparse_table.c */
     *t = (tiling){.n = packed.dim[0],
                   .kept = packed.dim[1],
                   .tile = packed.dim[2],
@@ -152,7 +153,7 @@ OP_SHAPE(gather_tiles) {
     ir_type image = args->type[0], table = args->type[1];
     tiling t;
     if (image.rank != 4 || table.rank != 2 || image.dtype != IR_F32 || args->attrs->tile < 1 ||
-        args->attrs->tile > (1 << 20))
+        args->attrs->tile > IR_MAX_GRID)
         return ir_shape_error(args, "image is %s, table %s, expected 4 and 2 dimensions",
                               op_shape(image).text, op_shape(table).text);
     *out = packed_of(args, image, table);
@@ -358,25 +359,4 @@ OP_GRAD(sparse_window_dw) { /* y(c,t) = sum_p a(p,c) x(p+t,c) */
     ir_value a = OPERAND(0), x = OPERAND(1), table = OPERAND(2);
     dx[0] = window(graph, IR_OP_sparse_window, x, dy, table);
     dx[1] = window(graph, IR_OP_sparse_window_dx, a, dy, table);
-}
-
-ir_value ir_sparse_table(const ir_graph *graph, ir_value value) {
-    for (;;) {
-        const ir_node *node = ir_at(graph, value);
-        if (!node->type.sparsity.kept) return IR_NO_VALUE;
-        if (node->op == IR_OP_gather_tiles) return node->operand[1];
-        int o = 0;
-        while (o < node->operand_count && !ir_type_of(graph, node->operand[o]).sparsity.kept &&
-               node->op != IR_OP_reshape)
-            o++;
-        if (o == node->operand_count) return IR_NO_VALUE;
-        value = node->operand[o];
-        if (node->op != IR_OP_reshape) continue;
-        /* a sparse tensor viewed as dense images and back */
-        while (!ir_type_of(graph, value).sparsity.kept) {
-            node = ir_at(graph, value);
-            if (node->operand_count == 0) return IR_NO_VALUE;
-            value = node->operand[0];
-        }
-    }
 }

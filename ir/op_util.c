@@ -59,11 +59,11 @@ bool op_affine_shape(const ir_shape_args *args, ir_type *out) {
 
 bool op_take_sparsity(const ir_shape_args *args, ir_type *out) {
     const ir_ints *grid = &args->attrs->grid;
-    int64_t kept = args->attrs->kept, most = 1 << 20;
+    int64_t kept = args->attrs->kept, most = IR_MAX_GRID;
     if (grid->count == 0 && kept == 0) return true;
     if (grid->count != 2 || grid->item[0] < 1 || grid->item[1] < 1 || grid->item[0] > most ||
         grid->item[1] > most || out->rank != 5 || out->dim[1] != kept ||
-        kept > grid->item[0] * grid->item[1])
+        kept > grid->item[0] * grid->item[1] || kept > INT32_MAX)
         return ir_shape_error(args, "%s with %lld kept tiles is not tile-sparse",
                               op_shape(*out).text, (long long)kept);
     out->sparsity = (ir_sparsity){(int32_t)grid->item[0], (int32_t)grid->item[1], (int32_t)kept};

@@ -1,5 +1,5 @@
 /* The op table and everything read from its specification strings. */
-#include "hooks.h"
+#include "op_util.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -109,8 +109,24 @@ static bool check_dtypes(const ir_shape_args *args) {
     return true;
 }
 
-bool ir_infer(const ir_shape_args *args, ir_type *out) {
-    if (!check_dtypes(args)) return false;
+/* Tile-sparse operands have the same grid and number of kept tiles. */
+static bool check_sparsity(const ir_shape_args *args) {
+    int first = -1;
+    for (int o = 0; o < args->count; o++) {
+        ir_sparsity s = args->type[o].sparsity, f = args->type[first < 0 ? o : first].sparsity;
+        if (!s.kept) continue;
+        if (!ir_sparsity_equal(s, f))
+            return ir_shape_error(
+                args,
+                "operand %d holds %d tiles of %dx%d, operand %d holds %d of %dx%d; expected the "
+                "tiles of one mask",
+                first + 1, f.kept, f.grid_h, f.grid_w, o + 1, s.kept, s.grid_h, s.grid_w);
+        if (first < 0) first = o;
+    }
+    return true;
+}
+
+static bool infer(const ir_shape_args *args, ir_type *out) {
     switch (args->op) {
 #define OP(name, kind, operands, attributes, traits, doc)                                          \
     case IR_OP_##name: return ir_shape_##name(args, out);
@@ -119,6 +135,15 @@ bool ir_infer(const ir_shape_args *args, ir_type *out) {
     case IR_OP_COUNT: break;
     }
     IR_BUG("op %d", (int)args->op);
+}
+
+bool ir_infer(const ir_shape_args *args, ir_type *out) {
+    if (!check_dtypes(args) || !check_sparsity(args) || !infer(args, out)) return false;
+    if (ir_sparsity_fits(*out)) return true;
+    int kept = out->sparsity.kept;
+    out->sparsity.kept = 0;
+    return ir_shape_error(args, "result is %s with %d kept tiles, expected (N,%d,tile,tile,C)",
+                          op_shape(*out).text, kept, kept);
 }
 
 #define IR_EVAL_SOURCE(name)                                                                       \

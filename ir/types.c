@@ -23,10 +23,19 @@ bool ir_type_same_shape(ir_type a, ir_type b) {
     return a.rank == b.rank && memcmp(a.dim, b.dim, (size_t)a.rank * sizeof a.dim[0]) == 0;
 }
 
+bool ir_sparsity_equal(ir_sparsity a, ir_sparsity b) {
+    return a.grid_h == b.grid_h && a.grid_w == b.grid_w && a.kept == b.kept;
+}
+
+bool ir_sparsity_fits(ir_type type) {
+    ir_sparsity s = type.sparsity;
+    return !s.kept || (type.rank == 5 && type.dim[1] == s.kept && type.dim[2] == type.dim[3] &&
+                       s.kept <= (int64_t)s.grid_h * s.grid_w);
+}
+
 bool ir_type_equal(ir_type a, ir_type b) {
     return a.dtype == b.dtype && ir_type_same_shape(a, b) &&
-           a.sparsity.grid_h == b.sparsity.grid_h && a.sparsity.grid_w == b.sparsity.grid_w &&
-           a.sparsity.kept == b.sparsity.kept;
+           ir_sparsity_equal(a.sparsity, b.sparsity);
 }
 
 int64_t ir_type_elements(ir_type type) {

@@ -13,13 +13,13 @@
 
 #include <stdbool.h>
 
-enum { IR_MAX_RANK = 6 };
+enum { IR_MAX_RANK = 6, IR_MAX_GRID = 1 << 20 };
 
 typedef enum ir_dtype { IR_F32, IR_BF16, IR_I64, IR_I32, IR_DTYPE_COUNT } ir_dtype;
 
 typedef struct ir_sparsity {
-    int32_t grid_h; /* tiles down */
-    int32_t grid_w; /* tiles across */
+    int32_t grid_h; /* tiles down, at most IR_MAX_GRID */
+    int32_t grid_w; /* tiles across, likewise */
     int32_t kept;   /* tiles present per sample; 0: the tensor is dense */
 } ir_sparsity;
 
@@ -35,6 +35,9 @@ size_t ir_dtype_size(ir_dtype dtype);
 ir_type ir_type_make(ir_dtype dtype, int rank, const int64_t *dim);
 bool ir_type_equal(ir_type a, ir_type b);
 bool ir_type_same_shape(ir_type a, ir_type b);
+bool ir_sparsity_equal(ir_sparsity a, ir_sparsity b);
+/* Whether a type's shape is what its sparsity says; true of dense ones. */
+bool ir_sparsity_fits(ir_type type);
 /* Number of elements (1 for a scalar). The verifier guarantees that it fits into int64_t. */
 int64_t ir_type_elements(ir_type type);
 /* False if a dimension is not positive or the bytes exceed 2^46. */

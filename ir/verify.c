@@ -1,5 +1,5 @@
 /* The verifier: everything graph.h promises, checked; and the cost of a node. */
-#include "hooks.h"
+#include "op_util.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +48,9 @@ static bool check_node(const ir_graph *graph, size_t id, ir_diag *diag) {
     if (!ir_type_equal(type, node->type)) return type_error(diag, node, type);
     if (!ir_type_valid(type))
         return ir_error(diag, node->loc, "%s is empty or larger than 2^46 bytes", name);
+    if (!ir_sparsity_fits(type))
+        return ir_error(diag, node->loc, "%s is %s with %d kept tiles, expected (N,%d,tile,tile,C)",
+                        name, op_shape(type).text, type.sparsity.kept, type.sparsity.kept);
     return true;
 }
 
@@ -134,8 +137,8 @@ bool ir_verify(const ir_graph *graph, ir_diag *diag) {
     bool good = true;
     for (size_t i = 0; i < graph->count; i++)
         good = check_node(graph, i, own) && good;
-    good =
-        good && check_sources(graph, own) && check_outputs(graph, own) && check_updates(graph, own);
+    good = good && check_sources(graph, own) && check_outputs(graph, own) &&
+           check_updates(graph, own) && ir_check_tables(graph, own);
     if (!diag) ir_diag_free(own);
     return good;
 }

@@ -69,13 +69,6 @@ static bool match_mask(const site_rewriter *r, ir_value value, cell_mask *out) {
     return out->kept < out->tiles;
 }
 
-static bool same_table(const site_rewriter *r, ir_value a, ir_value b) {
-    const ir_node *x = at(r, a), *y = at(r, b);
-    return a.id == b.id || (x->op == IR_OP_kept_tiles && y->op == IR_OP_kept_tiles &&
-                            x->operand[0].id == y->operand[0].id &&
-                            x->attrs.kept == y->attrs.kept && x->attrs.removed == y->attrs.removed);
-}
-
 static ir_value gather(site_rewriter *r, ir_value x, ir_value table, ir_ints grid) {
     ir_attrs attrs = {.tile = 1, .grid = grid, .set = IR_SET(tile) | IR_SET(grid)};
     return ir_build(r->to, IR_OP_gather_tiles, (ir_value[]){x, table}, 2, &attrs, NULL);
@@ -180,7 +173,7 @@ static ir_value move_up(site_rewriter *r, const ir_node *node) {
     const ir_node *from = at(r, x);
     if (!plain_move(node) || node->attrs.tile != 1) return IR_NO_VALUE;
     if (from->op == IR_OP_scatter_tiles && plain_move(from))
-        return same_table(r, from->operand[1], table) ? from->operand[0] : IR_NO_VALUE;
+        return ir_same_table(r->to, from->operand[1], table) ? from->operand[0] : IR_NO_VALUE;
     if (r->uses[x.id] > 1 || !has_product(r, x, DEPTH)) return IR_NO_VALUE;
     if (from->op == IR_OP_reshape) return patches_of(r, from, node);
     ir_node f = *from;

@@ -7,7 +7,8 @@
  *         op_case_free(&g);
  *     }
  *
- * Operand k is input node k; the op is the last node and the output "y".
+ * Operand k is input node k, the op is the last node and the output "y". Where operand k is a
+ * table, node k is its mask, twice as many tiles as are kept, and a kept_tiles node stands between.
  */
 #ifndef OP_CASE_H
 #define OP_CASE_H
@@ -15,10 +16,11 @@
 #include "eval.h"
 #include "graph.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum op_values { ANY, POSITIVE, APART } op_values;
+typedef enum op_values { ANY, POSITIVE, APART, MASK } op_values;
 
 typedef struct op_case {
     ir_op op;
@@ -43,7 +45,8 @@ typedef struct op_case_graph {
     ir_text text;
     ir_graph *graph;
     ir_value y; /* the op */
-    int operands;
+    int operands;    /* of the case, and inputs */
+    int before;      /* nodes before the op */
     double **source; /* per node: tensor of an input, param or state; NULL for others */
 } op_case_graph;
 
@@ -62,6 +65,7 @@ static inline double op_case_value(op_values values, uint64_t *random) {
     case ANY: return 2 * u - 1;
     case POSITIVE: return 0.5f + 1.5f * u;
     case APART: return u < 0.5f ? -0.1f - 1.8f * u : 0.1f + 1.8f * (u - 0.5f);
+    case MASK: break;
     }
     return 0;
 }
@@ -72,8 +76,8 @@ static inline double *op_case_tensor(ir_type type, op_values values, uint64_t *r
     if (!tensor) abort();
     for (size_t i = 0; i < n; i++) {
         size_t row = type.rank == 2 ? (size_t)type.dim[1] : 1;
-        if (type.dtype == IR_I32)
-            tensor[i] = (double)(i % row * 2 + i / row % 2); /* tile numbers */
+        if (values == MASK)
+            tensor[i] = (double)((i % row + i / row) % 2); /* every other tile is removed */
         else if (type.dtype == IR_I64)
             tensor[i] = type.rank ? (double)((i * 2 + 1) % 5) : 3;
         else
@@ -82,22 +86,53 @@ static inline double *op_case_tensor(ir_type type, op_values values, uint64_t *r
     return tensor;
 }
 
+/* An i32 operand: (N,kept). */
+static inline bool op_case_table(const char *operand, int *samples, int *kept) {
+    return sscanf(operand, "i32[%d,%d]", samples, kept) == 2;
+}
+
+/* One line per input; node[k] becomes the value that operand k is. */
+static inline void op_case_write_inputs(const op_case *c, op_case_graph *g, int *node) {
+    ir_text *t = &g->text;
+    int kept[IR_MAX_OPERANDS] = {0}, samples[IR_MAX_OPERANDS];
+    for (const char *p = c->operands; *p; g->operands++) {
+        int k = g->operands, length = (int)strcspn(p, " ");
+        ir_text_printf(t, "%%%d = input \"x%d\" : ", k, k);
+        if (op_case_table(p, &samples[k], &kept[k]))
+            ir_text_printf(t, "f32[%d,%d]\n", samples[k], 2 * kept[k]);
+        else
+            ir_text_printf(t, "%.*s\n", length, p);
+        p += length + (p[length] == ' ');
+    }
+    g->before = g->operands;
+    for (int k = 0; k < g->operands; k++) {
+        node[k] = kept[k] ? g->before++ : k;
+        if (kept[k])
+            ir_text_printf(t, "%%%d = kept_tiles(%%%d) {kept=%d} : i32[%d,%d]\n", node[k], k,
+                           kept[k], samples[k], kept[k]);
+    }
+}
+
 static inline void op_case_write(const op_case *c, op_case_graph *g) {
     const ir_op_info *info = ir_op_get(c->op);
     ir_text *t = &g->text;
+    int node[IR_MAX_OPERANDS];
     ir_text_printf(t, "cnx graph %s.%s infer version 1\n", info->name, c->label);
-    for (const char *p = c->operands; *p; g->operands++) {
-        size_t length = strcspn(p, " ");
-        ir_text_printf(t, "%%%d = input \"x%d\" : %.*s\n", g->operands, g->operands, (int)length,
-                       p);
-        p += length + (p[length] == ' ');
-    }
-    ir_text_printf(t, "%%%d = %s%s", g->operands, info->name,
+    op_case_write_inputs(c, g, node);
+    ir_text_printf(t, "%%%d = %s%s", g->before, info->name,
                    info->kind == IR_SOURCE ? " \"y\"" : "(");
     for (int i = 0; i < g->operands; i++)
-        ir_text_printf(t, "%s%%%d", i ? ", " : "", i);
+        ir_text_printf(t, "%s%%%d", i ? ", " : "", node[i]);
     ir_text_printf(t, "%s %s : %s\noutput \"y\" = %%%d\n", info->kind == IR_SOURCE ? "" : ")",
-                   c->attributes, c->result, g->operands);
+                   c->attributes, c->result, g->before);
+}
+
+/* Whether a table is made from input `id`. */
+static inline bool op_case_is_mask(const op_case_graph *g, size_t id) {
+    for (size_t i = id + 1; i < g->y.id; i++)
+        if (g->graph->nodes[i].op == IR_OP_kept_tiles && g->graph->nodes[i].operand[0].id == id)
+            return true;
+    return false;
 }
 
 /* On an error prints the diagnostics and aborts: a case must be right. */
@@ -119,7 +154,8 @@ static inline op_case_graph op_case_build(const op_case *c) {
     for (size_t i = 0; i < g.graph->count; i++)
         if (g.graph->nodes[i].op == IR_OP_input || g.graph->nodes[i].op == IR_OP_param ||
             g.graph->nodes[i].op == IR_OP_state)
-            g.source[i] = op_case_tensor(g.graph->nodes[i].type, c->values, &random);
+            g.source[i] = op_case_tensor(g.graph->nodes[i].type,
+                                         op_case_is_mask(&g, i) ? MASK : c->values, &random);
     return g;
 }
 

@@ -116,6 +116,8 @@ static inline ir_value random_partner(random_graph *r, ir_value x) {
         ir_value y = random_pick(r, 0);
         ir_type other = random_type(r, y);
         bool fits = other.rank <= type.rank;
+        if (type.sparsity.kept && other.sparsity.kept) /* of one table */
+            fits = ir_sparse_table(r->graph, x).id == ir_sparse_table(r->graph, y).id;
         for (int d = 0; fits && d < other.rank; d++) {
             int64_t n = type.dim[type.rank - other.rank + d];
             fits = other.dim[d] == 1 || other.dim[d] == n;

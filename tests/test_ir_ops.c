@@ -28,8 +28,8 @@ static void test_every_op_has_a_case(void **state) {
 /* Copies the case's graph, the op expanded if it is a composite; *y is the result. */
 static ir_graph *expanded(const op_case_graph *g, ir_value *y) {
     ir_graph *graph = ir_graph_new("expanded", IR_KIND_INFER);
-    ir_value map[IR_MAX_OPERANDS + 1];
-    for (int i = 0; i < g->operands; i++)
+    ir_value map[2 * IR_MAX_OPERANDS + 1];
+    for (int i = 0; i < g->before; i++)
         map[i] = ir_copy_node(graph, g->graph, (ir_value){(uint32_t)i}, map);
     ir_node node = *ir_at(g->graph, g->y);
     if (ir_op_get(node.op)->kind == IR_COMPOSITE) {
@@ -131,11 +131,11 @@ static double weighted_sum(ir_graph *graph, ir_value y, double *const *operands,
 /* Compares dx of operand o with central differences of sum(r y). */
 static void check_operand(const op_case *c, op_case_graph *g, ir_graph *graph, int o, ir_value dx,
                           double *r) {
-    double *sources[IR_MAX_OPERANDS + 1], h = 1e-5;
-    for (int i = 0; i < g->operands; i++)
+    double *sources[2 * IR_MAX_OPERANDS + 1], h = 1e-5;
+    for (int i = 0; i < g->before; i++)
         sources[i] = g->source[i];
-    sources[g->operands] = r;
-    double *gradient = evaluate(graph, dx, sources, g->operands + 1);
+    sources[g->before] = r;
+    double *gradient = evaluate(graph, dx, sources, g->before + 1);
     for (size_t i = 0; i < (size_t)ir_type_elements(ir_type_of(graph, dx)); i++) {
         double x = g->source[o][i];
         g->source[o][i] = x + h;
@@ -154,8 +154,8 @@ static void check_gradients(const op_case *c) {
     ir_type type = ir_type_of(g.graph, g.y);
     double *r = op_case_tensor(type, APART, &random);
     ir_graph *graph = ir_graph_new("gradient", IR_KIND_GRAD);
-    ir_value map[IR_MAX_OPERANDS], dx[IR_MAX_OPERANDS];
-    for (int i = 0; i < g.operands; i++)
+    ir_value map[2 * IR_MAX_OPERANDS], dx[IR_MAX_OPERANDS];
+    for (int i = 0; i < g.before; i++)
         map[i] = ir_copy_node(graph, g.graph, (ir_value){(uint32_t)i}, map);
     ir_value dy = ir_input(graph, "r", type);
     ir_node node = *ir_at(g.graph, g.y);

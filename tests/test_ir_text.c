@@ -64,7 +64,7 @@ static void test_files_round_trip(void **state) {
 static void append_case(ir_graph *to, const op_case *c) {
     const char *op = ir_op_get(c->op)->name;
     op_case_graph g = op_case_build(c);
-    ir_value map[IR_MAX_OPERANDS + 1];
+    ir_value map[2 * IR_MAX_OPERANDS + 1];
     for (size_t i = 0; i < g.graph->count; i++) {
         map[i] = ir_copy_node(to, g.graph, (ir_value){(uint32_t)i}, map);
         ir_node *node = &to->nodes[map[i].id];
@@ -181,6 +181,9 @@ static void test_sparse_type(void **state) {
                      "%0 = input \"x\" : f32[2,19,8,8,40;grid=7x7,kept=19]\n"
                      "%1 = gelu(%0) : f32[2,19,8,8,40;grid=7x7,kept=19]\n"
                      "output \"y\" = %1\n");
+    check_round_trip("cnx graph long infer version 1\n"
+                     "%0 = input \"x\" : f32[1,4,1,1,2;grid=1048576x2,kept=4]\n"
+                     "output \"y\" = %0\n");
 }
 
 /* ---- mistakes ---- */
@@ -244,7 +247,7 @@ static const struct {
      NULL},
     {HEAD "%1 = input \"y\" : f32[4294967296,4294967296]", 3, 18,
      "the tensor is larger than 2^46 bytes", NULL},
-    {HEAD "%1 = input \"y\" : f32[2;grid=0x7,kept=1]", 3, 29, "the number is outside 1..1024",
+    {HEAD "%1 = input \"y\" : f32[2;grid=0x7,kept=1]", 3, 29, "the number is outside 1..1048576",
      NULL},
     {HEAD "%1 = input \"y\" : f32[2;grid=2x7,kept=15]", 3, 38, "the number is outside 1..14", NULL},
     {HEAD "%1 = input \"y\" : f32[2;grid=2,kept=15]", 3, 30, "expected 'x', found ','", NULL},
