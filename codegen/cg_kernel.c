@@ -214,18 +214,12 @@ static int32_t store_group_end(const cg_emit *e, int32_t s, int32_t end) {
     int32_t last = s + 1;
     while (!first->access.guard_count && last < end) {
         const ir_stmt *next = &e->k->stmts[last];
-        if (next->op == IR_TILE_constant) { /* names of numbers may stand between stores */
-            last++;
-            continue;
-        }
         if (next->op != IR_TILE_store || next->access.guard_count ||
             cg_extent(e, next->rows) != cg_extent(e, first->rows) ||
             cg_extent(e, next->cols) != cg_extent(e, first->cols))
             break;
         last++;
     }
-    while (e->k->stmts[last - 1].op != IR_TILE_store)
-        last--;
     return last;
 }
 
@@ -246,9 +240,6 @@ static void emit_body(cg_emit *e, int32_t first, int32_t end) {
         case IR_TILE_window_dw: cg_emit_window_dw(e, s); break;
         case IR_TILE_store:
             next = store_group_end(e, s, end);
-            if (next > s + 1)
-                for (int32_t i = s; i < next; i++)
-                    IR_ASSERT(e->k->stmts[i].op == IR_TILE_store);
             cg_store_group(e, s, next);
             break;
         }

@@ -62,10 +62,9 @@ typedef struct window_line {
 /* Adds one line of taps to the accumulators of the tile's pixels. */
 static void add_line(cg_emit *e, const window_line *l, LLVMValueRef *acc) {
     const ir_window *w = l->w;
-    LLVMValueRef tap[64];
+    LLVMValueRef *tap = ir_arena_alloc(e->arena, (size_t)w->kernel_w * sizeof *tap);
     int64_t pad = w->kernel_w / 2;
     const cg_loop *x = &e->loops[w->loop_x];
-    IR_ASSERT(w->kernel_w <= 64);
     for (int64_t k = 0; k < w->kernel_w; k++) {
         int64_t kx = w->flip ? w->kernel_w - 1 - k : k;
         tap[k] = cg_load_vector(e, w->weight.param, l->tap_line,
@@ -136,7 +135,8 @@ static void add_pixels(cg_emit *e, const grad_line *l, LLVMValueRef dynamic, int
                        int64_t count, LLVMValueRef *acc) {
     const ir_window *w = l->w;
     int64_t pad = w->kernel_w / 2;
-    LLVMValueRef x = l->x_line, dy = l->dy_line, in[BLOCK_PIXELS + 64] = {0};
+    LLVMValueRef x = l->x_line, dy = l->dy_line;
+    LLVMValueRef *in = ir_arena_alloc(e->arena, (size_t)(count + w->kernel_w) * sizeof *in);
     if (dynamic) {
         x = step_pointer(e, l->x.param, x, dynamic, l->x.pixel);
         dy = step_pointer(e, l->dy.param, dy, dynamic, l->dy.pixel);
@@ -177,7 +177,6 @@ void cg_emit_window_dw(cg_emit *e, int32_t id) {
     const ir_stmt *s = &e->k->stmts[id];
     const ir_window *w = s->window;
     int64_t cols = cg_extent(e, s->cols), taps = w->kernel_w, pad_h = w->kernel_h / 2;
-    IR_ASSERT(taps <= 64);
     cg_cut cut = cg_cut_columns(e, cols);
     LLVMBuilderRef b = e->m->builder;
     LLVMValueRef ky = loop_value(e, w->loop_y);

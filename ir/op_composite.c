@@ -184,7 +184,7 @@ OP_EVAL(depthwise_conv) {
 OP_EXPAND(depthwise_conv) {
     ir_type x = ir_type_of(graph, IN(0)), w = ir_type_of(graph, IN(1));
     const ir_attrs *a = &node->attrs;
-    bool window = w.dim[0] == x.dim[3];
+    bool window = w.dim[0] == x.dim[3] && w.dim[3] <= OP_WIDEST_WINDOW;
     for (int i = 0; i < 2; i++)
         window = window && w.dim[2 + i] % 2 == 1 && a->stride.item[i] == 1 &&
                  a->pad.item[i] == w.dim[2 + i] / 2;

@@ -195,8 +195,9 @@ OP_SHAPE(local_response_norm) {
     int64_t size = args->attrs->size;
     if (out->rank < 3)
         return ir_shape_error(args, "input is %s, expected (N,..,C)", op_shape(*out).text);
-    if (size >= 1 && size % 2 == 1 && size < 1024) return true;
-    return ir_shape_error(args, "size is %lld, expected an odd number below 1024", (long long)size);
+    if (size >= 1 && size % 2 == 1 && size <= OP_WIDEST_WINDOW) return true;
+    return ir_shape_error(args, "size is %lld, expected an odd number up to %d", (long long)size,
+                          OP_WIDEST_WINDOW);
 }
 
 OP_EVAL(local_response_norm) {

@@ -13,6 +13,11 @@ static bool has_axis(const ir_ints *axes, int d) {
     return false;
 }
 
+/* Whether a sum's result has an element for every site, as its operand of this rank has. */
+static bool keeps_sites(const ir_ints *axes, int rank) {
+    return axes->count == 0 || (axes->count == 1 && axes->item[0] == rank - 1);
+}
+
 static bool sum_shape(const ir_shape_args *args, ir_type *out) {
     ir_type x = args->type[0];
     const ir_ints *axes = &args->attrs->axes;
@@ -27,8 +32,7 @@ static bool sum_shape(const ir_shape_args *args, ir_type *out) {
         else if (args->attrs->keep)
             out->dim[out->rank++] = 1;
     }
-    bool within_sites = axes->count == 1 && axes->item[0] == x.rank - 1 && args->attrs->keep;
-    if (within_sites) out->sparsity = x.sparsity;
+    if (out->rank == x.rank && keeps_sites(axes, x.rank)) out->sparsity = x.sparsity;
     return true;
 }
 
@@ -72,7 +76,7 @@ OP_GRAD(sum) {
     const ir_ints *axes = &ir_at(graph, y)->attrs.axes;
     for (int i = 0; i < axes->count; i++)
         kept.dim[axes->item[i]] = 1;
-    if (axes->count != 1 || axes->item[0] != x.rank - 1) kept.sparsity = (ir_sparsity){0};
+    if (!keeps_sites(axes, x.rank)) kept.sparsity = (ir_sparsity){0};
     ir_value back = ir_reshape(graph, dy, kept);
     dx[0] = ir_broadcast(graph, back, x);
 }
@@ -91,7 +95,7 @@ OP_GRAD(max) {
     ir_ints axes = ir_at(graph, y)->attrs.axes;
     for (int i = 0; i < axes.count; i++)
         kept.dim[axes.item[i]] = 1;
-    if (axes.count != 1 || axes.item[0] != kept.rank - 1) kept.sparsity = (ir_sparsity){0};
+    if (!keeps_sites(&axes, kept.rank)) kept.sparsity = (ir_sparsity){0};
     ir_value hit = ir_binary(graph, IR_OP_equal, x, ir_reshape(graph, y, kept));
     ir_value share =
         ir_binary(graph, IR_OP_div, ir_reshape(graph, dy, kept), ir_sum(graph, hit, axes, true));

@@ -238,14 +238,8 @@ static bool check_sparse(const ir_shape_args *args, ir_type x, ir_type table) {
 }
 
 static bool check_window(const ir_shape_args *args, ir_type *out) {
-    ir_type x = args->type[0], w = args->type[1];
-    *out = x;
-    if (!check_sparse(args, x, args->type[2])) return false;
-    if (w.rank != 4 || w.dim[1] != 1 || w.dim[0] != x.dim[4] || w.dim[2] % 2 == 0 ||
-        w.dim[3] % 2 == 0)
-        return ir_shape_error(args, "weight is %s, expected (%lld,1,kh,kw) with odd kh, kw",
-                              op_shape(w).text, (long long)x.dim[4]);
-    return true;
+    ir_type x = *out = args->type[0];
+    return check_sparse(args, x, args->type[2]) && op_check_taps(args, x.dim[4], args->type[1]);
 }
 
 OP_SHAPE(sparse_window) {
@@ -261,8 +255,7 @@ OP_SHAPE(sparse_window_dw) {
     if (!ir_type_same_shape(dy, x))
         return ir_shape_error(args, "gradient is %s, tensor is %s", op_shape(dy).text,
                               op_shape(x).text);
-    if (kernel->count != 2 || kernel->item[0] % 2 != 1 || kernel->item[1] % 2 != 1)
-        return ir_shape_error(args, "kernel must be two odd numbers");
+    if (!op_check_kernel(args)) return false;
     *out = ir_type_make(IR_F32, 4, (int64_t[]){x.dim[4], 1, kernel->item[0], kernel->item[1]});
     return true;
 }

@@ -26,6 +26,9 @@ static bool check_window(const ir_shape_args *args, ir_type x, ir_type w) {
                               (long long)x.dim[2], (long long)w.dim[2]);
     }
     bool depthwise = w.dim[1] == 1 && w.dim[0] == x.dim[4] && args->attrs->groups == x.dim[4];
+    if (depthwise && w.dim[3] > OP_WIDEST_WINDOW)
+        return ir_shape_error(args, "window is %lldx%lld, expected a width of at most %d",
+                              (long long)w.dim[2], (long long)w.dim[3], OP_WIDEST_WINDOW);
     if (stride->item[0] != 1 || stride->item[1] != 1 || w.dim[2] % 2 == 0 || w.dim[3] % 2 == 0 ||
         (!depthwise && w.dim[2] != w.dim[3]))
         return ir_shape_error(args,

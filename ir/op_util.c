@@ -70,6 +70,25 @@ bool op_take_sparsity(const ir_shape_args *args, ir_type *out) {
     return true;
 }
 
+static bool is_window(int64_t kh, int64_t kw) {
+    return kh > 0 && kw > 0 && kh % 2 == 1 && kw % 2 == 1 && kw <= OP_WIDEST_WINDOW;
+}
+
+bool op_check_taps(const ir_shape_args *args, int64_t channels, ir_type w) {
+    if (w.rank == 4 && w.dim[1] == 1 && w.dim[0] == channels && is_window(w.dim[2], w.dim[3]))
+        return true;
+    return ir_shape_error(args,
+                          "weight is %s, expected (%lld,1,kh,kw) with odd kh, kw and kw at most %d",
+                          op_shape(w).text, (long long)channels, OP_WIDEST_WINDOW);
+}
+
+bool op_check_kernel(const ir_shape_args *args) {
+    const ir_ints *kernel = &args->attrs->kernel;
+    if (kernel->count == 2 && is_window(kernel->item[0], kernel->item[1])) return true;
+    return ir_shape_error(args, "kernel must be two odd numbers, the second at most %d",
+                          OP_WIDEST_WINDOW);
+}
+
 void op_strides(ir_type type, ir_type out, int64_t *stride) {
     int64_t next = 1;
     for (int d = out.rank - 1; d >= 0; d--) {

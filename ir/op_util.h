@@ -12,6 +12,12 @@ bool op_pointwise_shape(const ir_shape_args *args, ir_type *out);
 bool op_affine_shape(const ir_shape_args *args, ir_type *out);
 /* Makes a result of rank 5 tile-sparse if the attributes `grid` and `kept` say so. */
 bool op_take_sparsity(const ir_shape_args *args, ir_type *out);
+/* Kernels of windows hold a line of taps at once: wider ones are products of unfolded windows. */
+enum { OP_WIDEST_WINDOW = 127 };
+/* The weight of a depthwise window over `channels`: (C,1,kh,kw), odd. */
+bool op_check_taps(const ir_shape_args *args, int64_t channels, ir_type w);
+/* The kernel attribute of a depthwise window's weight gradient. */
+bool op_check_kernel(const ir_shape_args *args);
 /* Row-major strides of `type` lined up with `out`: 0 where it is broadcast. */
 void op_strides(ir_type type, ir_type out, int64_t *stride);
 /* Calls `at(context, i, offset of each operand)` for every element i of the result. */

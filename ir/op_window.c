@@ -12,22 +12,18 @@ static bool check_image(const ir_shape_args *args, ir_type image) {
     return ir_shape_error(args, "image is %s, expected (N,H,W,C)", op_shape(image).text);
 }
 
-static bool check_taps(const ir_shape_args *args, ir_type image, ir_type w) {
-    if (!check_image(args, image)) return false;
-    if (w.rank != 4 || w.dim[1] != 1 || w.dim[0] != image.dim[3] || w.dim[2] % 2 == 0 ||
-        w.dim[3] % 2 == 0)
-        return ir_shape_error(args, "weight is %s, expected (%lld,1,kh,kw) with odd kh, kw",
-                              op_shape(w).text, (long long)image.dim[3]);
-    return true;
+static bool check_taps(const ir_shape_args *args) {
+    return check_image(args, args->type[0]) &&
+           op_check_taps(args, args->type[0].dim[3], args->type[1]);
 }
 
 OP_SHAPE(window) {
     *out = args->type[0];
-    return check_taps(args, args->type[0], args->type[1]);
+    return check_taps(args);
 }
 OP_SHAPE(window_dx) {
     *out = args->type[0];
-    return check_taps(args, args->type[0], args->type[1]);
+    return check_taps(args);
 }
 OP_SHAPE(window_dw) {
     ir_type dy = args->type[0], x = args->type[1];
@@ -36,8 +32,7 @@ OP_SHAPE(window_dw) {
     if (!ir_type_same_shape(dy, x))
         return ir_shape_error(args, "gradient is %s, image is %s", op_shape(dy).text,
                               op_shape(x).text);
-    if (kernel->count != 2 || kernel->item[0] % 2 != 1 || kernel->item[1] % 2 != 1)
-        return ir_shape_error(args, "kernel must be two odd numbers");
+    if (!op_check_kernel(args)) return false;
     *out = ir_type_make(IR_F32, 4, (int64_t[]){x.dim[3], 1, kernel->item[0], kernel->item[1]});
     return true;
 }

@@ -236,7 +236,8 @@ static bool read_sparsity(parser *p, ir_sparsity *out) {
     int64_t h, w, kept;
     if (!expect(p, "grid") || !expect(p, "=") || !read_integer(p, 1, IR_MAX_GRID, &h) ||
         !expect_byte(p, 'x') || !read_integer(p, 1, IR_MAX_GRID, &w) || !expect(p, ",") ||
-        !expect(p, "kept") || !expect(p, "=") || !read_integer(p, 1, h * w < INT32_MAX ? h * w : INT32_MAX, &kept))
+        !expect(p, "kept") || !expect(p, "=") ||
+        !read_integer(p, 1, h * w < INT32_MAX ? h * w : INT32_MAX, &kept))
         return false;
     *out = (ir_sparsity){(int32_t)h, (int32_t)w, (int32_t)kept};
     return true;

@@ -2,13 +2,15 @@
  *
  *     scale(scale(x, a), b)  = scale(x, ab)       mul(x, constant c) = scale(x, c)
  *     add(x, constant 0)     = x                  add(x, scale(y, -1)) = sub(x, y)
+ *     sum(x, no axes)        = x
  *
  * A constant is a tensor filled with one value, so folding a pointwise op costs one scalar whatever
  * its shape. Nothing here hides a NaN or an infinity: 0 x stays a product.
  *
  * requires     nothing
  * establishes  no pointwise op, sum, reshape or permute has constants only; no factor is 1; no
- * scale reads a scale breaks       nothing
+ *              scale reads a scale; no sum has no axes
+ * breaks       nothing
  */
 #include "hooks.h"
 #include "pass.h"
@@ -111,6 +113,8 @@ static ir_value rule(ir_graph *to, const ir_node *node, void *context) {
     double value;
     if (node->type.dtype == IR_F32 && one_value(to, node, &value))
         return ir_constant(to, node->type, value);
+    if (ir_op_get(node->op)->traits & IR_REDUCES && node->attrs.axes.count == 0)
+        return node->operand[0];
     switch ((int)node->op) {
     case IR_OP_scale: return fold_scale(to, node);
     case IR_OP_mul: return fold_mul(to, node);

@@ -237,23 +237,22 @@ void low_store_as(low_context *ctx, ir_access access, ir_extent rows, ir_extent 
     kb_stmt(&ctx->k, store);
 }
 
+/* Stored element by element, not as a sum. */
+static bool is_kept(const low_state *low, int32_t node) {
+    return !low_is(low, node, IR_REDUCES) && low_stored(low, node);
+}
+
 void low_store_members(low_context *ctx) {
     const low_state *low = ctx->low;
-    int stmt[IR_MAX_RANK + 16];
-    int32_t node[IR_MAX_RANK + 16];
-    int count = 0;
-    for (size_t i = 0; i < ctx->cluster->count; i++) {
-        int32_t id = ctx->cluster->member[i];
-        if (low_is(low, id, IR_REDUCES) || !low_stored(low, id)) continue;
-        IR_ASSERT(count < IR_MAX_RANK + 16);
-        node[count] = id;
-        stmt[count++] = low_value(ctx, (ir_value){(uint32_t)id});
-    }
-    for (int i = 0; i < count; i++) {
-        ir_value value = {(uint32_t)node[i]};
+    const low_cluster *c = ctx->cluster;
+    for (size_t i = 0; i < c->count; i++) /* all values before the first store */
+        if (is_kept(low, c->member[i])) low_value(ctx, (ir_value){(uint32_t)c->member[i]});
+    for (size_t i = 0; i < c->count; i++) {
+        ir_value value = {(uint32_t)c->member[i]};
+        if (!is_kept(low, c->member[i])) continue;
         int param = low_param(ctx, value, true, true);
         low_store_as(ctx, low_access(ctx, ir_type_of(low->graph, value), param), ctx->rows,
-                     ctx->cols, stmt[i]);
+                     ctx->cols, low_value(ctx, value));
     }
 }
 

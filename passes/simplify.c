@@ -78,6 +78,12 @@ static ir_value simplify_broadcast(ir_graph *to, const ir_node *node) {
     return ir_broadcast(to, x->operand[0], node->type);
 }
 
+/* The one pointwise op whose operands do not broadcast. */
+static bool pairs(const ir_graph *to, const ir_value *x) {
+    ir_type a = ir_type_of(to, x[0]), b = ir_type_of(to, x[1]);
+    return a.rank > 0 && a.dim[a.rank - 1] == 1 && ir_type_same_shape(a, b);
+}
+
 /* A pointwise op computes on what its operands were before they were repeated; what is still to be
  * repeated is its result. */
 static ir_value through_pointwise(ir_graph *to, const ir_node *node) {
@@ -89,7 +95,7 @@ static ir_value through_pointwise(ir_graph *to, const ir_node *node) {
         x[o] = repeats ? from->operand[0] : node->operand[o];
         found = found || repeats;
     }
-    if (!found) return IR_NO_VALUE;
+    if (!found || (node->op == IR_OP_pair && !pairs(to, x))) return IR_NO_VALUE;
     ir_value y = ir_build(to, node->op, x, node->operand_count, &node->attrs, NULL);
     return ir_broadcast(to, y, node->type);
 }

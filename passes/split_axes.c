@@ -2,9 +2,8 @@
  * over samples and sites into one over the sites of each sample, then one over samples.
  *
  * requires     primitive ops
- * establishes  the axes of every sum are one run (dimensions of size 1 in between may be missing);
- *              dimension 0 of a tensor with sites is summed alone
- * breaks       nothing
+ * establishes  every sum has axes; they are one run (dimensions of size 1 in between may be
+ * missing); dimension 0 of a tensor with sites is summed alone breaks       nothing
  */
 #include "lowering.h"
 
@@ -16,7 +15,7 @@ static bool run_ends(ir_type type, const ir_ints *axes, int i) {
     return false;
 }
 
-/* Sums of sums, and likewise the largest of the largest. */
+/* Sums of sums, and likewise the largest of the largest; x itself where there are no axes. */
 static ir_value split_sum(ir_graph *to, const ir_node *node, ir_value x, ir_type type) {
     ir_ints part = {0};
     const ir_ints *axes = &node->attrs.axes;
@@ -40,14 +39,13 @@ ir_graph *low_split_axes(const ir_graph *from) {
     ir_value *map = ir_arena_alloc(to->arena, (from->count + 1) * sizeof *map);
     for (size_t i = 0; i < from->count; i++) {
         const ir_node *node = &from->nodes[i];
-        bool several = false;
-        if (ir_op_get(node->op)->traits & IR_REDUCES)
-            for (int a = 0; a + 1 < node->attrs.axes.count; a++)
-                several =
-                    several || run_ends(ir_type_of(from, node->operand[0]), &node->attrs.axes, a);
-        map[i] = several ? split_sum(to, node, map[node->operand[0].id],
-                                     ir_type_of(from, node->operand[0]))
-                         : ir_copy_node(to, from, (ir_value){(uint32_t)i}, map);
+        bool reduces = ir_op_get(node->op)->traits & IR_REDUCES;
+        bool splits = reduces && node->attrs.axes.count == 0;
+        for (int a = 0; reduces && a + 1 < node->attrs.axes.count; a++)
+            splits = splits || run_ends(ir_type_of(from, node->operand[0]), &node->attrs.axes, a);
+        map[i] = splits ? split_sum(to, node, map[node->operand[0].id],
+                                    ir_type_of(from, node->operand[0]))
+                        : ir_copy_node(to, from, (ir_value){(uint32_t)i}, map);
     }
     ir_copy_results(to, from, map);
     return to;

@@ -44,7 +44,7 @@ typedef struct op_case_graph {
     ir_source source_text; /* of the graph */
     ir_text text;
     ir_graph *graph;
-    ir_value y; /* the op */
+    ir_value y;      /* the op */
     int operands;    /* of the case, and inputs */
     int before;      /* nodes before the op */
     double **source; /* per node: tensor of an input, param or state; NULL for others */

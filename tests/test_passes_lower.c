@@ -151,6 +151,24 @@ static void an_unknown_chain_fuses(void **unused) {
     ir_graph_free(g);
 }
 
+/* Every value of a chain may be wanted. */
+static void a_chain_stores_any_number_of_values(void **unused) {
+    (void)unused;
+    ir_graph *g = ir_graph_new("chain", IR_KIND_INFER);
+    ir_value x = ir_input(g, "x", ir_type_make(IR_F32, 2, (int64_t[]){2, 4}));
+    for (int i = 0; i < 200; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "y%d", i);
+        x = ir_unary(g, IR_OP_exp, x);
+        ir_add_output(g, name, x);
+    }
+    ir_plan *plan = pass_lower(g, &(pass_lower_options){.machine = &machine, .workers = 1});
+    ir_plan_verify(plan);
+    assert_int_equal(calls_of(plan), 1);
+    ir_plan_free(plan);
+    ir_graph_free(g);
+}
+
 static void plans_print_the_same_twice(void **unused) {
     (void)unused;
     sample_net net =
@@ -176,6 +194,7 @@ int main(void) {
         cmocka_unit_test(fusions_save_kernels),
         cmocka_unit_test(memory_is_shared),
         cmocka_unit_test(an_unknown_chain_fuses),
+        cmocka_unit_test(a_chain_stores_any_number_of_values),
         cmocka_unit_test(plans_print_the_same_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
