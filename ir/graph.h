@@ -202,18 +202,19 @@ void ir_keep_texts(ir_graph *graph, ir_attrs *attrs);
 
 /* Copies one node of `from` into `to` with operands mapped through `map` (indexed by old id). */
 ir_value ir_copy_node(ir_graph *to, const ir_graph *from, ir_value value, const ir_value *map);
-/* Copies name, kind, metas; and outputs and updates mapped through `map`. */
+/* Copies the metas. */
 void ir_copy_header(ir_graph *to, const ir_graph *from);
+/* Copies outputs and updates mapped through `map`. */
 void ir_copy_results(ir_graph *to, const ir_graph *from, const ir_value *map);
 
-/* Text form: prints deterministically and parses back to the identical text (text.c). */
+/* Text form: prints deterministically and parses back to the identical text (text_print.c,
+ * text_parse.c). */
 void ir_graph_print(const ir_graph *graph, ir_text *out);
 ir_graph *ir_graph_parse(const ir_source *source, ir_diag *diag); /* NULL after an error */
 /* Checks every invariant; reports into diag (a user's .cnxir) or returns false. */
 bool ir_verify(const ir_graph *graph, ir_diag *diag);
 
-/* Multiply-accumulates and bytes touched by one node (op_*.c: ir_cost of products; others 0 MACs).
- */
+/* Multiply-accumulates (of products and windows, 0 of others) and bytes touched by one node. */
 typedef struct ir_cost {
     int64_t macs;
     int64_t bytes;

@@ -143,23 +143,54 @@ bool ir_verify(const ir_graph *graph, ir_diag *diag) {
     return good;
 }
 
+/* Cases of the ops that multiply nothing: sources and primitive ops that are no product. What is
+ * left, products and composites, must be listed, or this does not compile. */
+#define FREE_SOURCE(name, traits) case IR_OP_##name:
+#define FREE_COMPOSITE(name, traits)
+#define FREE_PRIMITIVE(name, traits) FREE_##traits(name)
+#define FREE_POINTWISE(name) case IR_OP_##name:
+#define FREE_REDUCES(name) case IR_OP_##name:
+#define FREE_ROWS(name) case IR_OP_##name:
+#define FREE_MOVES(name) case IR_OP_##name:
+#define FREE_RANDOM(name) case IR_OP_##name:
+#define FREE_PRODUCT(name)
+#define FREE_WEIGHT_PRODUCT(name)
+
+/* Taps outside an image, or on removed tiles, count: kernels multiply by zeros there. */
 static int64_t macs_of(const ir_graph *graph, const ir_node *node) {
-    if (node->operand_count < 2) return 0;
-    ir_type a = ir_type_of(graph, node->operand[0]), b = ir_type_of(graph, node->operand[1]);
-    int64_t out = ir_type_elements(node->type);
-    switch ((int)node->op) {
+    ir_type y = node->type, a = y, b = y;
+    if (node->operand_count > 0) a = ir_type_of(graph, node->operand[0]);
+    if (node->operand_count > 1) b = ir_type_of(graph, node->operand[1]);
+    int64_t out = ir_type_elements(y), in = ir_type_elements(a);
+    switch (node->op) {
     case IR_OP_linear:
     case IR_OP_matmul_nt:
     case IR_OP_matmul_nt_scaled: return out * b.dim[1];
     case IR_OP_conv2d:
-    case IR_OP_depthwise_conv: return out * b.dim[1] * b.dim[2] * b.dim[3];
-    case IR_OP_matmul_nn: return ir_type_elements(a) * b.dim[1];
-    case IR_OP_matmul_tn: return ir_type_elements(a) * node->type.dim[1];
+    case IR_OP_depthwise_conv:
+    case IR_OP_sparse_conv: return out * op_span(b, 1, 4);
+    case IR_OP_matmul_nn: return in * b.dim[1];
+    case IR_OP_matmul_tn: return in * y.dim[1];
     case IR_OP_window:
-    case IR_OP_window_dx: return out * b.dim[2] * b.dim[3];
-    case IR_OP_window_dw: return ir_type_elements(a) * node->type.dim[2] * node->type.dim[3];
-    default: return 0;
+    case IR_OP_window_dx:
+    case IR_OP_sparse_window:
+    case IR_OP_sparse_window_dx: return out * op_span(b, 2, 4);
+    case IR_OP_window_dw:
+    case IR_OP_sparse_window_dw: return in * op_span(y, 2, 4);
+    case IR_OP_layer_norm:
+    case IR_OP_grn:
+    case IR_OP_local_response_norm:
+    case IR_OP_drop_path:
+    case IR_OP_global_avg_pool:
+    case IR_OP_cross_entropy:
+    case IR_OP_mse:
+    case IR_OP_mean:
+#define OP(name, kind, operands, attributes, traits, doc) FREE_##kind(name, traits)
+#include "ops.def"
+#undef OP
+    case IR_OP_COUNT: return 0;
     }
+    IR_BUG("op %d", (int)node->op);
 }
 
 ir_cost ir_node_cost(const ir_graph *graph, ir_value value) {

@@ -94,6 +94,32 @@ static void test_composites_equal_their_expansion(void **state) {
     assert_true(compared > 10);
 }
 
+static int64_t macs_of(const ir_graph *graph) {
+    int64_t macs = 0;
+    for (uint32_t i = 0; i < graph->count; i++)
+        macs += ir_node_cost(graph, (ir_value){i}).macs;
+    return macs;
+}
+
+/* Products and windows have a cost, and composites that of their parts. */
+static void test_costs(void **state) {
+    (void)state;
+    for (size_t k = 0; k < op_case_count; k++) {
+        const op_case *c = &op_cases[k];
+        op_case_graph g = op_case_build(c);
+        ir_value y;
+        ir_graph *graph = expanded(&g, &y);
+        int64_t whole = macs_of(g.graph), parts = macs_of(graph);
+        if (c->op != IR_OP_local_response_norm && whole != parts) /* its ones are no weights */
+            fail_msg("%s.%s: %lld multiply-accumulates, its parts %lld", ir_op_get(c->op)->name,
+                     c->label, (long long)whole, (long long)parts);
+        bool product = ir_op_get(c->op)->traits & (IR_PRODUCT | IR_WEIGHT_PRODUCT);
+        if (product && whole == 0) fail_msg("%s costs nothing", ir_op_get(c->op)->name);
+        ir_graph_free(graph);
+        op_case_free(&g);
+    }
+}
+
 /* Appends the gradient of sum(r y) to every operand; dx[i] is IR_NO_VALUE where there is none. */
 static void backward(ir_graph *graph, ir_value y, ir_value r, int operands, ir_value *dx) {
     size_t count = y.id + 1;
@@ -411,6 +437,7 @@ static void test_conv_by_hand(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_op_has_a_case),
+        cmocka_unit_test(test_costs),
         cmocka_unit_test(test_composites_equal_their_expansion),
         cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_gelu),
