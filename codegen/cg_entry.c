@@ -14,6 +14,7 @@ static const cg_code codes[] = {
     {CNX_E_NULL, "E_NULL", "a pointer that must be given is NULL"},
     {CNX_E_ALIGN, "E_ALIGN", "state or workspace is not aligned to 64 bytes"},
     {CNX_E_WEIGHTS, "E_WEIGHTS", "no weights are given and none are embedded"},
+    {CNX_E_MASK, "E_MASK", "a row of a mask keeps another number of patches than the program"},
 };
 
 size_t cg_code_count(void) {
@@ -152,6 +153,10 @@ static void emit_export(cg_parts *p) {
 
 /* ---- run, step ---- */
 
+static void refuse_masks(cg_parts *p, LLVMValueRef function, LLVMValueRef io) {
+    if (cg_has_masks(p->plan)) refuse(p, function, cg_emit_masks_wrong(p, io), CNX_E_MASK);
+}
+
 static int32_t is_output(const ir_plan *plan, int32_t index) {
     return cg_program_io(plan, index)->class == IR_BUFFER_OUTPUT;
 }
@@ -258,6 +263,7 @@ static void emit_run(cg_parts *p) {
     gather_io(p, f, io, true, &at);
     for (int i = CG_ARG_STATE; i <= CG_ARG_WORKSPACE; i++)
         refuse_unaligned(p, f, given[i]);
+    refuse_masks(p, f, io);
     set_arguments(p, arguments, given);
     run_main(p, arguments, LLVMGetParam(f, at));
     LLVMBuildRet(b, code_value(p, CNX_OK));
@@ -280,6 +286,7 @@ static void emit_main(cg_parts *p) {
     if (cg_program_takes_scalars(p->plan)) refuse_null(p, f, given[CG_ARG_SCALARS]);
     for (int i = CG_ARG_STATE; i <= CG_ARG_WORKSPACE; i++)
         refuse_unaligned(p, f, given[i]);
+    refuse_masks(p, f, given[CG_ARG_IO]);
     set_arguments(p, arguments, given);
     LLVMValueRef shift = cg_int(&p->m, (int64_t)p->plan->init_count);
     run_regions(p, LLVMBuildAdd(b, LLVMGetParam(f, 0), shift, ""),

@@ -163,9 +163,14 @@ static void put_io_doc(const header *h) {
         ir_text_printf(h->out, " *   %-10s %s (", c_name(h, b->name),
                        b->class == IR_BUFFER_INPUT ? "in: " : "out:");
         put_shape(h, b->type);
-        bool optional = cg_program_io_optional(h->plan, i);
-        ir_text_printf(h->out, ") %s%s\n", ir_dtype_name(b->dtype),
-                       optional ? ", 1 = removed; NULL draws one from step and seed" : "");
+        ir_text_printf(h->out, ") %s", ir_dtype_name(b->dtype));
+        if (b->mask.tiles)
+            ir_text_printf(h->out, ", 1 = removed, 0 at %lld of %lld in every row",
+                           (long long)b->mask.kept, (long long)b->mask.tiles);
+        if (b->mask.drawn) ir_text_printf(h->out, ";\n *   %-10s     rows of -1 are drawn", "");
+        if (cg_program_io_optional(h->plan, i))
+            ir_text_printf(h->out, " from step and seed; NULL draws all");
+        ir_text_printf(h->out, "\n");
     }
 }
 

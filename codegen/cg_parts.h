@@ -1,4 +1,5 @@
-/* Inside program emission: what cg_program.c, cg_region.c, cg_entry.c and cg_cpu.c share. */
+/* Inside program emission: what cg_program.c, cg_region.c, cg_entry.c, cg_cpu.c and
+ * cg_mask.c share. */
 #ifndef CG_PARTS_H
 #define CG_PARTS_H
 
@@ -28,7 +29,8 @@ typedef struct cg_parts {
     LLVMTypeRef task_type; /* void (ptr arguments, i64 piece, i64 worker) */
     LLVMValueRef run;      /* void (i64 first, i64 last, ptr arguments, ptr threads) */
     LLVMTypeRef run_type;
-    LLVMValueRef weights; /* embedded, or NULL */
+    LLVMValueRef weights;     /* embedded, or NULL */
+    LLVMValueRef masks_wrong; /* i1 (ptr io), once it is made */
 } cg_parts;
 
 /* cg_region.c: kernels, task functions, the table of regions, and the loop over it. */
@@ -42,6 +44,11 @@ void cg_emit_entries(cg_parts *p);
 /* cg_cpu.c: i1, whether the CPU and its operating system offer all of `needs`; inline in the
  * caller. */
 LLVMValueRef cg_emit_cpu_check(const cg_parts *p, LLVMValueRef function, unsigned needs);
+
+/* cg_mask.c: whether the plan has masks among its inputs; i1, whether one of them has a row that
+ * is not what the plan says. `io` is the table of inputs and outputs. */
+bool cg_has_masks(const ir_plan *plan);
+LLVMValueRef cg_emit_masks_wrong(cg_parts *p, LLVMValueRef io);
 
 /* A counted loop from `first` while < `last`, entered only if there is something to do. */
 typedef struct cg_each {

@@ -197,6 +197,14 @@ ir_value ir_sparse_table(const ir_graph *graph, ir_value value);
 /* Whether two tables list the same tiles whatever the masks hold. */
 bool ir_same_table(const ir_graph *graph, ir_value a, ir_value b);
 
+/* What an input holds that lists the kept tiles of every sample: rows of `tiles` numbers, `kept` of
+ * them 0, the others 1; or, if `drawn`, negative all over, which asks for random ones. */
+typedef struct ir_mask {
+    int64_t tiles, kept; /* 0: the input is no mask */
+    bool drawn;
+} ir_mask;
+ir_mask ir_mask_of(const ir_graph *graph, ir_value input);
+
 /* Copies the texts among the attributes into the graph's arena. */
 void ir_keep_texts(ir_graph *graph, ir_attrs *attrs);
 

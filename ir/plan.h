@@ -197,6 +197,7 @@ typedef struct ir_buffer {
     int64_t bytes;       /* private: of one task's slice */
     int64_t offset;      /* bytes; multiple of 64, but parameters in a training state lie densely */
     int32_t index;       /* input, output: position in io */
+    ir_mask mask;        /* input: what its rows must hold, checked before every run */
     int32_t first, last; /* main regions between which it lives */
 } ir_buffer;
 

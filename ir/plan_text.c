@@ -276,7 +276,11 @@ static void put_buffer(ir_text *out, const ir_plan *plan, size_t id) {
     case IR_BUFFER_WEIGHTS:
     case IR_BUFFER_SCALARS: break;
     }
-    ir_text_printf(out, " bytes %lld\n", (long long)b->bytes);
+    ir_text_printf(out, " bytes %lld", (long long)b->bytes);
+    if (b->mask.tiles)
+        ir_text_printf(out, " mask keeps %lld of %lld%s", (long long)b->mask.kept,
+                       (long long)b->mask.tiles, b->mask.drawn ? ", may be drawn" : "");
+    ir_text_printf(out, "\n");
 }
 
 static void put_regions(ir_text *out, const ir_plan *plan, const char *title,

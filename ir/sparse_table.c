@@ -55,6 +55,21 @@ bool ir_same_table(const ir_graph *graph, ir_value a, ir_value b) {
                             x->attrs.kept == y->attrs.kept && x->attrs.removed == y->attrs.removed);
 }
 
+ir_mask ir_mask_of(const ir_graph *graph, ir_value input) {
+    for (size_t i = input.id + 1; i < graph->count; i++) {
+        const ir_node *node = &graph->nodes[i];
+        if (node->op != IR_OP_random_mask && node->op != IR_OP_kept_tiles) continue;
+        ir_value from = node->operand[0];
+        while (ir_at(graph, from)->op == IR_OP_reshape)
+            from = ir_at(graph, from)->operand[0];
+        if (from.id != input.id) continue;
+        int64_t tiles = ir_type_of(graph, node->operand[0]).dim[1], kept = node->attrs.kept;
+        if (node->op == IR_OP_kept_tiles && node->attrs.removed) kept = tiles - kept;
+        return (ir_mask){tiles, kept, node->op == IR_OP_random_mask};
+    }
+    return (ir_mask){0};
+}
+
 /* The table that `node` is given: made by kept_tiles, for this grid. */
 static bool check_table(const ir_graph *graph, const ir_node *node, ir_diag *diag) {
     const char *name = ir_op_get(node->op)->name;
@@ -76,6 +91,15 @@ static bool check_table(const ir_graph *graph, const ir_node *node, ir_diag *dia
         s.grid_w = (int32_t)grid[1];
     }
     int64_t tiles = ir_type_of(graph, table->operand[0]).dim[1];
+    const ir_node *mask = ir_at(graph, table->operand[0]);
+    int64_t listed = table->attrs.kept, zeros = table->attrs.removed ? tiles - listed : listed;
+    if (mask->op == IR_OP_random_mask && mask->attrs.kept != zeros)
+        return ir_error(
+            diag, table->loc,
+            "kept_tiles: kept is %lld, expected %lld of a mask that keeps %lld of %lld",
+            (long long)listed,
+            (long long)(table->attrs.removed ? tiles - mask->attrs.kept : mask->attrs.kept),
+            (long long)mask->attrs.kept, (long long)tiles);
     if (tiles == (int64_t)s.grid_h * s.grid_w) return true;
     ir_error(diag, node->loc,
              "%s: the table's mask has %lld tiles, expected %lld for a grid of %dx%d", name,

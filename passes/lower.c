@@ -154,6 +154,7 @@ static void make_source_buffers(low_state *low) {
             low->buffer[i] = low_new_buffer(low, keep_name(low, node->name), node->type.dtype,
                                             node->type, elements, IR_BUFFER_INPUT);
             plan->buffers[low->buffer[i]].index = io++;
+            plan->buffers[low->buffer[i]].mask = ir_mask_of(g, (ir_value){(uint32_t)i});
         } else if (node->op == IR_OP_param) {
             const char *name = keep_name(low, node->name);
             low->buffer[i] = low_new_buffer(low, name, IR_F32, node->type, elements,

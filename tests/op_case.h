@@ -20,7 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum op_values { ANY, POSITIVE, APART, MASK } op_values;
+/* MASK: every other tile is removed; DRAWN: and every other row is -1. */
+typedef enum op_values { ANY, POSITIVE, APART, MASK, DRAWN } op_values;
 
 typedef struct op_case {
     ir_op op;
@@ -65,7 +66,8 @@ static inline double op_case_value(op_values values, uint64_t *random) {
     case ANY: return 2 * u - 1;
     case POSITIVE: return 0.5f + 1.5f * u;
     case APART: return u < 0.5f ? -0.1f - 1.8f * u : 0.1f + 1.8f * (u - 0.5f);
-    case MASK: break;
+    case MASK:
+    case DRAWN: break;
     }
     return 0;
 }
@@ -76,8 +78,9 @@ static inline double *op_case_tensor(ir_type type, op_values values, uint64_t *r
     if (!tensor) abort();
     for (size_t i = 0; i < n; i++) {
         size_t row = type.rank == 2 ? (size_t)type.dim[1] : 1;
-        if (values == MASK)
-            tensor[i] = (double)((i % row + i / row) % 2); /* every other tile is removed */
+        if (values >= MASK && type.dtype == IR_F32)
+            tensor[i] =
+                values == DRAWN && i / row % 2 == 0 ? -1 : (double)((i % row + i / row) % 2);
         else if (type.dtype == IR_I64)
             tensor[i] = type.rank ? (double)((i * 2 + 1) % 5) : 3;
         else

@@ -174,6 +174,63 @@ static void agree_with_jit(void **unused) {
     cli_case_free(&t);
 }
 
+static const char masked_model[] =
+    "model net {\n"
+    "    input x: f32[batch, 4, 6, 2]\n"
+    "    input mask: f32[batch, 6]\n"
+    "    input given: f32[batch, 6]\n"
+    "    a = kept_tiles(random_mask(mask, kept = 2), kept = 2)\n"
+    "    b = kept_tiles(given, kept = 2, removed = true)\n"
+    "    output y = global_avg_pool(gather_tiles(x, a, tile = 2, grid = [2, 3]))\n"
+    "    output z = global_avg_pool(gather_tiles(x, b, tile = 2, grid = [2, 3]))\n"
+    "    meta kept = 2\n}\n";
+
+/* A mask whose rows keep what the program was compiled for is taken, any other one refused. */
+static const char masked_program[] =
+    "#include \"net.h\"\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"
+    "static float x[NET_X_ELEMENTS], y[NET_Y_ELEMENTS], z[NET_Z_ELEMENTS];\n"
+    "static _Alignas(64) char state[NET_STATE_SIZE], workspace[NET_WORKSPACE_SIZE];\n"
+    "static void expect(const char *mask, const char *given, int want) {\n"
+    "    float m[12], g[12];\n"
+    "    for (int i = 0; i < 12; i++) {\n"
+    "        m[i] = !mask ? 0 : mask[i] == 'd' ? -1 : mask[i] == 'h' ? 0.5f : mask[i] - '0';\n"
+    "        g[i] = given[i] == 'd' ? -1 : given[i] - '0';\n"
+    "    }\n"
+    "    int code = net_run(state, workspace, x, mask ? m : NULL, g, 1, 7, y, z, NULL);\n"
+    "    if (code != want) printf(\"%s %s: %d, expected %d\\n\", mask ? mask : \"\", given, code, "
+    "want);\n"
+    "}\n"
+    "int main(void) {\n"
+    "    if (net_init(state, NULL)) return 1;\n"
+    "    const char *good = \"110000000011\";\n"
+    "    expect(\"110011111100\", good, NET_OK);\n"
+    "    expect(\"ddddddddddd0\", good, NET_E_MASK);\n"
+    "    expect(\"dddddd101011\", good, NET_OK);\n"
+    "    expect(NULL, good, NET_OK);\n"
+    "    expect(\"110011111000\", good, NET_E_MASK);\n"
+    "    expect(\"010111111100\", good, NET_OK);\n"
+    "    expect(\"110111111100\", good, NET_E_MASK);\n"
+    "    expect(\"h10011111100\", good, NET_E_MASK);\n"
+    "    expect(NULL, \"110000000001\", NET_E_MASK);\n"
+    "    expect(NULL, \"dddddd000011\", NET_E_MASK);\n"
+    "    puts(net_error(NET_E_MASK));\n"
+    "    return 0;\n}\n";
+
+static void refuse_wrong_masks(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_write(&t, "net.cnx", masked_model, sizeof masked_model - 1);
+    cli_case_write(&t, "main.c", masked_program, sizeof masked_program - 1);
+    cli_case_expect(&t, "net.cnx --emit-infer --batch 2", 0, "net.h");
+    int code = cli_case_shell(&t, "cc -std=c11 -O1 -Wall -Wextra -Wpedantic -Werror "
+                                  "-Wno-unknown-pragmas main.c net.o -lm -o main && ./main");
+    if (code) print_error("exit %d: %s\n", code, t.err);
+    assert_int_equal(code, 0);
+    assert_string_equal(t.out,
+                        "a row of a mask keeps another number of patches than the program\n");
+    cli_case_free(&t);
+}
+
 /* Also on every path that this machine can run, and for no x86 at all. */
 static void need_libc_alone(void **unused) {
     (void)unused;
@@ -202,6 +259,7 @@ static void need_libc_alone(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(agree_with_jit),
+                                       cmocka_unit_test(refuse_wrong_masks),
                                        cmocka_unit_test(need_libc_alone)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,6 +43,19 @@ static int64_t class_count(const cli_program *p) {
     return logits->type.dim[logits->type.rank - 1];
 }
 
+/* A mask that is no random one: every row keeps its first tiles. */
+static void keep_first(const cli_io *io, ir_mask mask) {
+    for (int64_t i = 0; i < ir_type_elements(io->type); i++)
+        ((float *)io->data)[i] = i % mask.tiles < mask.kept ? 0 : 1;
+}
+
+static ir_mask mask_at(const ir_plan *plan, size_t index) {
+    for (size_t i = 0; i < plan->buffer_count; i++)
+        if (plan->buffers[i].class == IR_BUFFER_INPUT && plan->buffers[i].index == (int32_t)index)
+            return plan->buffers[i].mask;
+    return (ir_mask){0};
+}
+
 static void random_inputs(const cli_program *p, uint64_t seed) {
     uint64_t state = seed + 1;
     int64_t classes = class_count(p);
@@ -50,10 +63,10 @@ static void random_inputs(const cli_program *p, uint64_t seed) {
         const cli_io *io = &p->io[i];
         if (io->output) continue;
         int64_t count = ir_type_elements(io->type);
-        if (cli_program_draws(p, io)) {
-            cli_program_ask(io);
-            continue;
-        }
+        ir_mask mask = mask_at(p->plan, i);
+        if (mask.drawn) cli_program_ask(io);
+        if (mask.tiles && !mask.drawn) keep_first(io, mask);
+        if (mask.tiles) continue;
         for (int64_t k = 0; k < count; k++) {
             if (io->type.dtype == IR_F32)
                 ((float *)io->data)[k] = noise(&state);

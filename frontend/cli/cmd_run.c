@@ -100,14 +100,9 @@ static int check_labels(run *r, const char *name, const int64_t *label, int64_t 
 
 /* --- masks of an autoencoder --- */
 
-/* The model says how many patches it keeps; 0 if it is none that keeps some. */
-static int64_t kept_patches(const run *r) {
-    const char *kept = ir_get_meta(r->program.graph, "kept");
-    return kept ? strtoll(kept, NULL, 10) : 0;
-}
-
-static bool is_mask(const run *r, const ir_node *node) {
-    return strcmp(node->name, "mask") == 0 && node->type.rank == 2 && kept_patches(r) > 0;
+static ir_mask mask_of(const run *r, const ir_node *node) {
+    const ir_graph *graph = r->program.graph;
+    return ir_mask_of(graph, (ir_value){(uint32_t)(node - graph->nodes)});
 }
 
 /* Without a mask the program draws one, from seed and step. */
@@ -116,32 +111,34 @@ static void ask_for_mask(const ir_node *node, float *mask) {
         mask[i] = -1;
 }
 
-/* A row is all -1, to be drawn, or 0 at exactly as many patches as the program keeps, else 1. */
-static int check_mask(run *r, const ir_node *node, const float *mask) {
-    int64_t patches = node->type.dim[1], kept = kept_patches(r);
-    for (int64_t n = 0; n < node->type.dim[0]; n++) {
+/* A row is all -1, if it may be drawn, or 0 at exactly as many patches as the program keeps, else
+ * 1. */
+static int check_mask(run *r, const ir_node *node, ir_mask wanted, const float *mask) {
+    int64_t patches = wanted.tiles, kept = wanted.kept;
+    for (int64_t n = 0; n < ir_type_elements(node->type) / patches; n++) {
         int64_t drawn = 0, visible = 0;
         for (int64_t l = 0; l < patches; l++) {
             float value = mask[n * patches + l];
             drawn += value == -1;
             visible += value == 0;
-            if (value != -1 && value != 0 && value != 1)
-                return cli_fail(r->c, CLI_USER_ERROR,
-                                "%s: 'mask' [%lld, %lld] is %g, expected 0 (kept), 1 (removed), or "
-                                "-1 in the whole row (drawn)",
-                                r->c->options->inputs, (long long)n, (long long)l, (double)value);
+            if (value != 0 && value != 1 && !(value == -1 && wanted.drawn))
+                return cli_fail(
+                    r->c, CLI_USER_ERROR, "%s: '%s' [%lld, %lld] is %g, expected 0 (kept)%s",
+                    r->c->options->inputs, node->name, (long long)n, (long long)l, (double)value,
+                    wanted.drawn ? ", 1 (removed), or -1 in the whole row (drawn)"
+                                 : " or 1 (removed)");
         }
         if (drawn == patches || (drawn == 0 && visible == kept)) continue;
         if (drawn > 0)
             return cli_fail(r->c, CLI_USER_ERROR,
-                            "%s: 'mask' row %lld is -1 at %lld of %lld patches, expected all of "
+                            "%s: '%s' row %lld is -1 at %lld of %lld patches, expected all of "
                             "them (drawn) or none",
-                            r->c->options->inputs, (long long)n, (long long)drawn,
+                            r->c->options->inputs, node->name, (long long)n, (long long)drawn,
                             (long long)patches);
         return cli_fail(r->c, CLI_USER_ERROR,
-                        "%s: 'mask' row %lld keeps %lld of %lld patches, expected %lld",
-                        r->c->options->inputs, (long long)n, (long long)visible, (long long)patches,
-                        (long long)kept);
+                        "%s: '%s' row %lld keeps %lld of %lld patches, expected %lld",
+                        r->c->options->inputs, node->name, (long long)n, (long long)visible,
+                        (long long)patches, (long long)kept);
     }
     return CLI_DONE;
 }
@@ -150,7 +147,8 @@ static int check_mask(run *r, const ir_node *node, const float *mask) {
 static int read_input(run *r, const ir_node *node, void *data) {
     cli *c = r->c;
     const rt_tensor *have = rt_tensors_find(r->inputs, node->name);
-    if (!have && is_mask(r, node)) {
+    ir_mask mask = mask_of(r, node);
+    if (!have && mask.drawn) {
         ask_for_mask(node, data);
         return CLI_DONE;
     }
@@ -173,7 +171,7 @@ static int read_input(run *r, const ir_node *node, void *data) {
         return cli_fail(c, CLI_USER_ERROR, "%s: input '%s': %s", c->options->inputs, node->name,
                         error.text);
     if (whole) return check_labels(r, node->name, data, ir_type_elements(node->type));
-    if (is_mask(r, node)) return check_mask(r, node, data);
+    if (mask.tiles) return check_mask(r, node, mask, data);
     return CLI_DONE;
 }
 

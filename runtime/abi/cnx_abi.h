@@ -30,10 +30,11 @@ typedef struct cnx_scalars {
 /* What every function of a compiled program returns. */
 enum {
     CNX_OK = 0,
-    CNX_E_CPU = 1,    /* this CPU lacks instructions the program was compiled for */
-    CNX_E_NULL = 2,   /* a required pointer is NULL */
-    CNX_E_ALIGN = 3,  /* state or workspace is not aligned to 64 bytes */
-    CNX_E_WEIGHTS = 4 /* no weights given and none embedded */
+    CNX_E_CPU = 1,     /* this CPU lacks instructions the program was compiled for */
+    CNX_E_NULL = 2,    /* a required pointer is NULL */
+    CNX_E_ALIGN = 3,   /* state or workspace is not aligned to 64 bytes */
+    CNX_E_WEIGHTS = 4, /* no weights given and none embedded */
+    CNX_E_MASK = 5     /* a row of a mask is not what the program was compiled for */
 };
 
 /* Packs the weights into the state; `weights` are f32 in the order of the program's table. */
