@@ -34,39 +34,64 @@ void low_make_clusters(low_state *low) {
         c->anchor = low_is(low, (int32_t)i, IR_POINTWISE | IR_REDUCES) ? -1 : (int32_t)i;
         low->cluster_of[i] = (int32_t)low->cluster_count++;
     }
+    size_t room = low->cluster_count + 1;
+    low->place = ir_arena_alloc(low->scratch, room * sizeof *low->place);
+    low->placed = ir_arena_alloc(low->scratch, room * sizeof *low->placed);
+    low->seen = ir_arena_alloc(low->scratch, room * sizeof *low->seen);
+    low->stack = ir_arena_alloc(low->scratch, room * sizeof *low->stack);
+    for (size_t i = 0; i < low->cluster_count; i++)
+        low->place[i] = low->placed[i] = (int32_t)i;
 }
 
-/* Walks the graph of clusters from `at`; true if `goal` is reached. */
-static bool reaches(const low_state *low, int32_t at, int32_t goal, uint8_t *seen) {
-    if (at == goal) return true;
-    if (seen[at]) return false;
-    seen[at] = 1;
-    const low_cluster *c = &low->clusters[at];
-    for (size_t i = 0; i < c->count; i++) {
-        int32_t node = c->member[i];
-        for (size_t u = 0; u < low->user_count[node]; u++) {
-            int32_t next = low->cluster_of[low->users[node][u]];
-            if (next >= 0 && next != at && reaches(low, next, goal, seen)) return true;
+/* ---- cycles ---- */
+
+/* A path between clusters leads through later and later positions, so a search for one that ends
+ * at `from` leaves out everything behind `from`. */
+static bool would_cycle(low_state *low, int32_t into, int32_t from) {
+    size_t depth = 0;
+    IR_ASSERT(low->place[into] < low->place[from]);
+    low->searches++;
+    low->seen[into] = low->searches;
+    low->stack[depth++] = into;
+    while (depth) {
+        int32_t at = low->stack[--depth];
+        const low_cluster *c = &low->clusters[at];
+        for (size_t i = 0; i < c->count; i++) {
+            int32_t node = c->member[i];
+            for (size_t u = 0; u < low->user_count[node]; u++) {
+                int32_t next = low->cluster_of[low->users[node][u]];
+                if (next == from && at != into) return true;
+                if (next < 0 || low->seen[next] == low->searches) continue;
+                if (low->place[next] >= low->place[from]) continue;
+                low->seen[next] = low->searches;
+                low->stack[depth++] = next; /* the farthest is looked at first */
+            }
         }
     }
     return false;
 }
 
-/* A path from `into` to `from` other than the direct edge would become a cycle. */
-static bool would_cycle(const low_state *low, int32_t into, int32_t from) {
-    uint8_t *seen = ir_arena_alloc(low->scratch, low->cluster_count);
-    seen[into] = 1;
-    const low_cluster *c = &low->clusters[into];
-    for (size_t i = 0; i < c->count; i++) {
-        int32_t node = c->member[i];
-        for (size_t u = 0; u < low->user_count[node]; u++) {
-            int32_t next = low->cluster_of[low->users[node][u]];
-            if (next < 0 || next == into || next == from) continue;
-            if (reaches(low, next, from, seen)) return true;
-        }
+/* `from` has joined `into`; the last search found all that depends on `into` and stands before
+ * `from`: it now follows both. */
+static void keep_order(low_state *low, int32_t into, int32_t from) {
+    int32_t first = low->place[into], last = low->place[from], at = first;
+    size_t later = 0;
+    for (int32_t p = first + 1; p < last; p++) {
+        int32_t c = low->placed[p];
+        if (low->seen[c] == low->searches)
+            low->stack[later++] = c;
+        else
+            low->placed[at++] = c;
     }
-    return false;
+    low->placed[at++] = into;
+    for (size_t i = 0; i < later; i++)
+        low->placed[at++] = low->stack[i];
+    low->placed[at] = from;
+    for (int32_t p = first; p <= last; p++)
+        low->place[low->placed[p]] = p;
 }
+
+/* ---- merging ---- */
 
 static int ascending(const void *a, const void *b) {
     int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
@@ -127,6 +152,7 @@ bool low_try_merge(low_state *low, int32_t into, int32_t from) {
     qsort(a->member, a->count, sizeof *a->member, ascending);
     if (b->anchor >= 0) a->anchor = b->anchor;
     b->alive = false;
+    keep_order(low, into, from);
     return true;
 }
 

@@ -3,22 +3,37 @@
 
 #include <string.h>
 
+/* A memo for one context: kernels are nested when one needs a buffer that another one fills. */
+static low_memo *take_memo(low_state *low) {
+    low_memo *memo = low->memos;
+    size_t nodes = low->graph->count + 1;
+    if (memo) {
+        low->memos = memo->next;
+        return memo;
+    }
+    memo = ir_arena_alloc(low->scratch, sizeof *memo);
+    memo->stmt = ir_arena_alloc(low->scratch, nodes * sizeof *memo->stmt);
+    memo->made = ir_arena_alloc(low->scratch, nodes * sizeof *memo->made);
+    return memo;
+}
+
 low_context low_begin(low_state *low, const low_cluster *cluster, const char *name) {
     low_context ctx = {.low = low, .cluster = cluster, .row_group = -1, .col_group = -1};
     ctx.rows = ctx.cols = IR_FIXED(1);
     ctx.sample_loop = ctx.section = -1;
     ctx.k = kb_begin(low->plan->arena, name, "");
-    ctx.memo = ir_arena_alloc(low->scratch, (low->graph->count + 1) * sizeof(int32_t));
+    ctx.memo = take_memo(low);
     low_forget(&ctx);
     return ctx;
 }
 
 void low_forget(low_context *ctx) {
-    memset(ctx->memo, 0xff, (ctx->low->graph->count + 1) * sizeof(int32_t));
+    ctx->memo->current++;
 }
 
 void low_bind(low_context *ctx, int32_t node, int stmt) {
-    ctx->memo[node] = stmt;
+    ctx->memo->stmt[node] = stmt;
+    ctx->memo->made[node] = ctx->memo->current;
 }
 
 /* A unit belongs to the prologue when it reads parameters only, to the updates when it writes
@@ -47,6 +62,9 @@ low_unit *low_finish(low_context *ctx) {
     unit->argument_count = ctx->argument_count;
     unit->section = section_of(ctx);
     unit->sample_local = ctx->sample_loop >= 0;
+    ctx->memo->next = low->memos;
+    low->memos = ctx->memo;
+    ctx->memo = NULL;
     return unit;
 }
 
@@ -204,25 +222,25 @@ static int load_value(low_context *ctx, ir_value value, ir_type type) {
     return kb_load(&ctx->k, low_access(ctx, type, param), ctx->rows, ctx->cols);
 }
 
-int low_value_as(low_context *ctx, ir_value value, ir_type type) {
-    if (ctx->memo[value.id] >= 0) return ctx->memo[value.id];
+static int compute_value(low_context *ctx, ir_value value, ir_type type) {
     const ir_node *node = ir_at(ctx->low->graph, value);
     if (node->op == IR_OP_reshape && /* another sparsity, the same element */
         ir_type_same_shape(node->type, ir_type_of(ctx->low->graph, node->operand[0])))
-        return ctx->memo[value.id] = low_value_as(ctx, node->operand[0], type);
-    int stmt;
-    if (node->op == IR_OP_constant) {
-        stmt = kb_constant(&ctx->k, node->attrs.value);
-    } else if (inside(ctx, (int32_t)value.id)) {
-        int operand[IR_MAX_OPERANDS];
-        for (int i = 0; i < node->operand_count; i++)
-            operand[i] =
-                low_value_as(ctx, node->operand[i], operand_type(ctx->low, node, node->operand[i]));
-        stmt = low_scalar_rule(ctx, node, operand);
-    } else {
-        stmt = load_value(ctx, value, type);
-    }
-    return ctx->memo[value.id] = stmt;
+        return low_value_as(ctx, node->operand[0], type);
+    if (node->op == IR_OP_constant) return kb_constant(&ctx->k, node->attrs.value);
+    if (!inside(ctx, (int32_t)value.id)) return load_value(ctx, value, type);
+    int operand[IR_MAX_OPERANDS];
+    for (int i = 0; i < node->operand_count; i++)
+        operand[i] =
+            low_value_as(ctx, node->operand[i], operand_type(ctx->low, node, node->operand[i]));
+    return low_scalar_rule(ctx, node, operand);
+}
+
+int low_value_as(low_context *ctx, ir_value value, ir_type type) {
+    if (ctx->memo->made[value.id] == ctx->memo->current) return ctx->memo->stmt[value.id];
+    int stmt = compute_value(ctx, value, type);
+    low_bind(ctx, (int32_t)value.id, stmt);
+    return stmt;
 }
 
 int low_value(low_context *ctx, ir_value value) {

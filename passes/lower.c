@@ -315,17 +315,43 @@ void pass_tile_reshape(low_state *low, const low_cluster *cluster) {
     IR_BUG("reshape %d of %zu nodes has a cluster", (int)cluster->anchor, low->graph->count);
 }
 
-/* Clusters in an order in which every one follows those it reads. */
-static void tile_in_order(low_state *low, int32_t id, uint8_t *done) {
-    if (id < 0 || done[id]) return;
-    done[id] = 1;
-    const low_cluster *c = &low->clusters[id];
-    for (size_t i = 0; i < c->count; i++) {
-        const ir_node *node = &low->graph->nodes[c->member[i]];
-        for (int o = 0; o < node->operand_count; o++)
-            tile_in_order(low, low->cluster_of[low->root[node->operand[o].id]], done);
+/* A cluster whose operands' clusters are being tiled. */
+typedef struct low_visit {
+    int32_t cluster, member, operand; /* the next operand to look at */
+} low_visit;
+
+/* The next cluster that `visit` reads and that is not done, or -1. */
+static int32_t next_needed(const low_state *low, low_visit *visit, const uint8_t *done) {
+    const low_cluster *c = &low->clusters[visit->cluster];
+    for (; (size_t)visit->member < c->count; visit->member++, visit->operand = 0) {
+        const ir_node *node = &low->graph->nodes[c->member[visit->member]];
+        while (visit->operand < node->operand_count) {
+            int32_t id = low->cluster_of[low->root[node->operand[visit->operand++].id]];
+            if (id >= 0 && !done[id]) return id;
+        }
     }
-    tile_cluster(low, c);
+    return -1;
+}
+
+/* Tiles clusters in an order in which every one follows those it reads. */
+static void tile_all(low_state *low) {
+    uint8_t *done = ir_arena_alloc(low->scratch, low->cluster_count + 1);
+    low_visit *stack = ir_arena_alloc(low->scratch, (low->cluster_count + 1) * sizeof *stack);
+    for (size_t i = 0; i < low->cluster_count; i++) {
+        size_t depth = 0;
+        if (!low->clusters[i].alive || done[i]) continue;
+        done[i] = 1;
+        stack[depth++] = (low_visit){.cluster = (int32_t)i};
+        while (depth) {
+            int32_t next = next_needed(low, &stack[depth - 1], done);
+            if (next >= 0) {
+                done[next] = 1;
+                stack[depth++] = (low_visit){.cluster = next};
+            } else {
+                tile_cluster(low, &low->clusters[stack[--depth].cluster]);
+            }
+        }
+    }
 }
 
 static void dump(const low_state *low, const char *pass) {
@@ -381,9 +407,7 @@ static ir_plan *lower_graph(const ir_graph *graph, const pass_lower_options *opt
     make_result_buffers(&low);
     low_make_clusters(&low);
     fuse(&low);
-    uint8_t *done = ir_arena_alloc(low.scratch, low.cluster_count + 1);
-    for (size_t i = 0; i < low.cluster_count; i++)
-        if (low.clusters[i].alive) tile_in_order(&low, (int32_t)i, done);
+    tile_all(&low);
     copy_results(&low);
     low_schedule(&low);
     low_plan_memory(&low);

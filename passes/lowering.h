@@ -51,6 +51,15 @@ typedef struct low_pack { /* a weight packed for a matrix product, made once per
     int32_t buffer;
 } low_pack;
 
+/* The statements that hold the tiles of values in the current block of one kernel. Forgetting them
+ * all is a new generation. */
+typedef struct low_memo {
+    int32_t *stmt;         /* per node */
+    uint32_t *made;        /* per node: the generation that stmt belongs to */
+    uint32_t current;      /* generation */
+    struct low_memo *next; /* free: in use by no context */
+} low_memo;
+
 typedef struct low_state {
     const ir_graph *graph;
     const pass_lower_options *options;
@@ -69,6 +78,12 @@ typedef struct low_state {
     int32_t *cluster_of; /* per node: its cluster, or -1 (sources, reshapes) */
     low_cluster *clusters;
     size_t cluster_count;
+    int32_t *place;  /* per cluster: its position in an order in which readers come later */
+    int32_t *placed; /* per position: the cluster */
+    uint32_t *seen;  /* per cluster: the last search that reached it */
+    int32_t *stack;  /* of a search, room for every cluster */
+    uint32_t searches;
+    low_memo *memos;      /* free ones */
     int32_t *buffer;      /* per root: its plan buffer, or -1 */
     int32_t *weight_copy; /* infer, per param: STATE buffer with its copy, or -1 */
     low_unit *units;
@@ -83,8 +98,7 @@ typedef struct low_context {
     kb_kernel k;
     low_argument *arguments;
     size_t argument_count, argument_capacity;
-    int32_t *argument_value; /* root each argument stands for, or -1 */
-    int32_t *memo;           /* per node: statement holding its tile in the current block, or -1 */
+    low_memo *memo;
     ir_type domain;
     int groups;
     int group_first[IR_MAX_RANK], group_last[IR_MAX_RANK]; /* dimensions of each group */
