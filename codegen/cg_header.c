@@ -4,12 +4,14 @@
 
 #include <ctype.h>
 #include <string.h>
+#include <strings.h>
 
 typedef struct header {
     const ir_plan *plan;
     const cg_object_options *options;
     ir_arena *arena;
     const char *lower, *upper; /* the prefix, and the prefix of macros */
+    const char **io_name;      /* of inputs and outputs as parameters */
     ir_text *out;
 } header;
 
@@ -32,16 +34,142 @@ static const char *upper_case(ir_arena *arena, const char *text) {
     return copy;
 }
 
-/* The name of a tensor as a parameter of a C function. */
-static const char *c_name(const header *h, const char *name) {
-    static const char *const taken[] = {"state", "workspace", "weights", "threads",
-                                        "lr",    "step",      "seed"};
-    const char *end = "";
+/* ---- names of tensors as parameters of C and C++ functions ---- */
+
+/* Words that mean something else: in C, in C++, as a macro that compilers set, as a type or another
+ * parameter of these functions. */
+static const char *const taken[] = {"NULL",
+                                    "alignas",
+                                    "alignof",
+                                    "and",
+                                    "and_eq",
+                                    "asm",
+                                    "auto",
+                                    "bitand",
+                                    "bitor",
+                                    "bool",
+                                    "break",
+                                    "case",
+                                    "catch",
+                                    "char",
+                                    "char16_t",
+                                    "char32_t",
+                                    "char8_t",
+                                    "class",
+                                    "co_await",
+                                    "co_return",
+                                    "co_yield",
+                                    "compl",
+                                    "concept",
+                                    "const",
+                                    "const_cast",
+                                    "consteval",
+                                    "constexpr",
+                                    "constinit",
+                                    "continue",
+                                    "decltype",
+                                    "default",
+                                    "delete",
+                                    "do",
+                                    "double",
+                                    "dynamic_cast",
+                                    "else",
+                                    "enum",
+                                    "explicit",
+                                    "export",
+                                    "extern",
+                                    "false",
+                                    "float",
+                                    "for",
+                                    "friend",
+                                    "goto",
+                                    "i386",
+                                    "if",
+                                    "inline",
+                                    "int",
+                                    "int32_t",
+                                    "int64_t",
+                                    "linux",
+                                    "long",
+                                    "lr",
+                                    "mutable",
+                                    "namespace",
+                                    "new",
+                                    "noexcept",
+                                    "not",
+                                    "not_eq",
+                                    "nullptr",
+                                    "offsetof",
+                                    "operator",
+                                    "or",
+                                    "or_eq",
+                                    "private",
+                                    "protected",
+                                    "public",
+                                    "register",
+                                    "reinterpret_cast",
+                                    "requires",
+                                    "restrict",
+                                    "return",
+                                    "seed",
+                                    "short",
+                                    "signed",
+                                    "size_t",
+                                    "sizeof",
+                                    "state",
+                                    "static",
+                                    "static_assert",
+                                    "static_cast",
+                                    "step",
+                                    "struct",
+                                    "switch",
+                                    "template",
+                                    "this",
+                                    "thread_local",
+                                    "threads",
+                                    "throw",
+                                    "true",
+                                    "try",
+                                    "typedef",
+                                    "typeid",
+                                    "typename",
+                                    "typeof",
+                                    "typeof_unqual",
+                                    "uint16_t",
+                                    "uint64_t",
+                                    "union",
+                                    "unix",
+                                    "unsigned",
+                                    "using",
+                                    "virtual",
+                                    "void",
+                                    "volatile",
+                                    "wchar_t",
+                                    "weights",
+                                    "while",
+                                    "workspace",
+                                    "xor",
+                                    "xor_eq"};
+
+/* Macros of sizes are the names in capitals: two names must differ in more than case. */
+static bool is_free(const header *h, const char *name, int32_t before) {
+    static const char *const own[] = {"threads", "task", "parameter", "parameters"};
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
-        if (strcmp(name, taken[i]) == 0) end = "_";
-    char *copy = ir_arena_printf(h->arena, "%s%s", name, end);
+        if (strcmp(name, taken[i]) == 0) return false;
+    for (int32_t i = 0; i < before; i++)
+        if (strcasecmp(name, h->io_name[i]) == 0) return false;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(name, ir_arena_printf(h->arena, "%s_%s", h->lower, own[i])) == 0) return false;
+    return true;
+}
+
+static const char *c_name(const header *h, const char *name, int32_t before) {
+    bool digit = isdigit((unsigned char)*name);
+    char *copy = ir_arena_printf(h->arena, "%s%s", digit ? "_" : "", name);
     for (char *p = copy; *p; p++)
         if (!isalnum((unsigned char)*p)) *p = '_';
+    while (!is_free(h, copy, before))
+        copy = ir_arena_printf(h->arena, "%s_", copy);
     return copy;
 }
 
@@ -111,7 +239,7 @@ static void put_macros(const header *h) {
     put_macro(h, "PARAMETERS", (int64_t)plan->weight_count, "rows of the table below");
     for (int32_t i = 0; i < cg_program_io_count(plan); i++) {
         const ir_buffer *b = cg_program_io(plan, i);
-        const char *name = upper_case(h->arena, c_name(h, b->name));
+        const char *name = upper_case(h->arena, h->io_name[i]);
         put_macro(h, ir_arena_printf(h->arena, "%s_ELEMENTS", name), ir_type_elements(b->type),
                   ir_arena_printf(h->arena, "of %s", b->name));
     }
@@ -160,7 +288,7 @@ static void put_table(const header *h) {
 static void put_io_doc(const header *h) {
     for (int32_t i = 0; i < cg_program_io_count(h->plan); i++) {
         const ir_buffer *b = cg_program_io(h->plan, i);
-        ir_text_printf(h->out, " *   %-10s %s (", c_name(h, b->name),
+        ir_text_printf(h->out, " *   %-10s %s (", h->io_name[i],
                        b->class == IR_BUFFER_INPUT ? "in: " : "out:");
         put_shape(h, b->type);
         ir_text_printf(h->out, ") %s", ir_dtype_name(b->dtype));
@@ -180,7 +308,7 @@ static void put_io(const header *h, bool outputs) {
         bool output = b->class == IR_BUFFER_OUTPUT;
         if (output != outputs) continue;
         ir_text_printf(h->out, ",\n    %s%s *%s", output ? "" : "const ", c_type(b->dtype),
-                       c_name(h, b->name));
+                       h->io_name[i]);
     }
 }
 
@@ -243,6 +371,10 @@ void cg_header_print(const ir_plan *plan, const cg_object_options *options, ir_t
                 .lower = options->prefix,
                 .out = out};
     h.upper = upper_case(h.arena, options->prefix);
+    int32_t count = cg_program_io_count(plan);
+    h.io_name = ir_arena_alloc(h.arena, ((size_t)count + 1) * sizeof *h.io_name);
+    for (int32_t i = 0; i < count; i++)
+        h.io_name[i] = c_name(&h, cg_program_io(plan, i)->name, i);
     put_intro(&h);
     put_macros(&h);
     put_threads(&h);

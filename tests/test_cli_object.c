@@ -174,6 +174,43 @@ static void agree_with_jit(void **unused) {
     cli_case_free(&t);
 }
 
+/* Names that mean something in C or C++, or are the same but for case or dots. */
+static void headers_compile(void **unused) {
+    (void)unused;
+    static const char graph[] = "cnx graph net infer version 1\n"
+                                "%0 = input \"float\" : f32[2,4]\n"
+                                "%1 = input \"x\" : f32[2,4]\n"
+                                "%2 = input \"X\" : f32[2,4]\n"
+                                "%3 = input \"1.y\" : f32[2,4]\n"
+                                "%4 = input \"int64_t\" : f32[2,4]\n"
+                                "%5 = input \"net_threads\" : f32[2,4]\n"
+                                "%6 = input \"linux\" : i64[2]\n"
+                                "%7 = one_hot(%6) {classes=4} : f32[2,4]\n"
+                                "%8 = add(%0, %7) : f32[2,4]\n"
+                                "output \"class\" = %8\n"
+                                "output \"x\" = %8\n"
+                                "output \"a.b\" = %8\n"
+                                "output \"a_b\" = %8\n"
+                                "output \"x_\" = %8\n";
+    static const char *const compilers[] = {"cc -std=c11", "cc -std=gnu17",
+                                            "c++ -x c++ -std=gnu++17"};
+    cli_case t = cli_case_new();
+    cli_case_write(&t, "net.cnxir", graph, sizeof graph - 1);
+    cli_case_write(&t, "main.c", "#include \"net.h\"\n", 17);
+    cli_case_expect(&t, "net.cnxir --emit-infer", 0, "net.h");
+    for (size_t i = 0; i < sizeof compilers / sizeof *compilers; i++) {
+        char command[256];
+        snprintf(command, sizeof command,
+                 "command -v %.3s >/dev/null || exit 0; %s -Wall -Wextra -Wpedantic -Werror "
+                 "-Wno-unknown-pragmas -c main.c -o main.o",
+                 compilers[i], compilers[i]);
+        int code = cli_case_shell(&t, command);
+        if (code) print_error("%s\n", t.err);
+        assert_int_equal(code, 0);
+    }
+    cli_case_free(&t);
+}
+
 static const char masked_model[] =
     "model net {\n"
     "    input x: f32[batch, 4, 6, 2]\n"
@@ -258,8 +295,8 @@ static void need_libc_alone(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(agree_with_jit),
-                                       cmocka_unit_test(refuse_wrong_masks),
-                                       cmocka_unit_test(need_libc_alone)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(agree_with_jit), cmocka_unit_test(refuse_wrong_masks),
+        cmocka_unit_test(headers_compile), cmocka_unit_test(need_libc_alone)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
