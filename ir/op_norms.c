@@ -53,10 +53,24 @@ static bool form_of(const ir_attrs *a, grn_form *form) {
     return aggregate >= 0 && normalize >= 0 && scope >= 0;
 }
 
+/* What would have no effect is refused. */
+static bool check_form(const ir_shape_args *args, const grn_form *form) {
+    const char *aggregate = args->attrs->aggregate;
+    if (form->inside && form->aggregate != GRN_L2)
+        return ir_shape_error(args,
+                              "inside is true, but aggregate '%s' has no root for eps to stand "
+                              "under; expected false, or l2",
+                              aggregate);
+    if (form->batch && form->aggregate == GRN_NONE)
+        return ir_shape_error(args, "scope is 'batch', but aggregate 'none' sees one site; "
+                                    "expected sample, or l2, l1 or mean");
+    return true;
+}
+
 OP_SHAPE(grn) {
     grn_form form;
     if (!op_affine_shape(args, out)) return false;
-    if (form_of(args->attrs, &form)) return true;
+    if (form_of(args->attrs, &form)) return check_form(args, &form);
     return ir_shape_error(args,
                           "aggregate is '%s', normalize '%s', scope '%s'; expected l2, l1, "
                           "mean or none; mean, sum, standardize, inverse_sum or none; sample or "
