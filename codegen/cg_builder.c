@@ -86,7 +86,9 @@ LLVMValueRef cg_select(const cg_module *m, LLVMRealPredicate test, LLVMValueRef 
 }
 
 LLVMValueRef cg_max(const cg_module *m, LLVMValueRef a, LLVMValueRef b) {
-    return cg_select(m, LLVMRealOLT, a, b, b, a);
+    LLVMValueRef larger = LLVMBuildFCmp(m->builder, LLVMRealOLT, a, b, "");
+    LLVMValueRef nan = LLVMBuildFCmp(m->builder, LLVMRealUNO, b, b, "");
+    return LLVMBuildSelect(m->builder, LLVMBuildOr(m->builder, larger, nan, ""), b, a, "");
 }
 LLVMValueRef cg_min(const cg_module *m, LLVMValueRef a, LLVMValueRef b) {
     return cg_select(m, LLVMRealOGT, a, b, b, a);

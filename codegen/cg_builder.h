@@ -37,7 +37,7 @@ LLVMValueRef cg_sub(const cg_module *m, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef cg_mul(const cg_module *m, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef cg_div(const cg_module *m, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef cg_fma(const cg_module *m, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
-LLVMValueRef cg_max(const cg_module *m, LLVMValueRef a, LLVMValueRef b); /* a where unordered */
+LLVMValueRef cg_max(const cg_module *m, LLVMValueRef a, LLVMValueRef b); /* NaN if one is */
 LLVMValueRef cg_min(const cg_module *m, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef cg_select(const cg_module *m, LLVMRealPredicate test, LLVMValueRef a, LLVMValueRef b,
                        LLVMValueRef yes, LLVMValueRef no);

@@ -65,7 +65,7 @@ static void add_to(double *sum, double x) {
     *sum += x;
 }
 static void raise_to(double *most, double x) {
-    if (x > *most) *most = x;
+    if (x > *most || x != x) *most = x; /* once NaN, always NaN */
 }
 
 OP_EVAL(sum) {

@@ -217,8 +217,8 @@ static double map_element(ir_tile_op op, double a, double b, double c) {
     case IR_TILE_sub: return a - b;
     case IR_TILE_mul: return a * b;
     case IR_TILE_div: return a / b;
-    case IR_TILE_fma: return a * b + c;     /* exact in double, up to the sum's rounding */
-    case IR_TILE_max: return a < b ? b : a; /* a where unordered */
+    case IR_TILE_fma: return a * b + c; /* exact in double, up to the sum's rounding */
+    case IR_TILE_max: return a < b || b != b ? b : a;
     case IR_TILE_min: return b < a ? b : a;
     case IR_TILE_sqrt: return sqrt(a);
     case IR_TILE_exp: return exp(a);

@@ -1,6 +1,7 @@
 /* Emission contexts: domains, accesses, and the tile of a value at the current place. */
 #include "lowering.h"
 
+#include <math.h>
 #include <string.h>
 
 /* A memo for one context: kernels are nested when one needs a buffer that another one fills. */
@@ -290,8 +291,7 @@ static bool is_max(const low_context *ctx, int32_t node) {
 
 void low_sums_start(low_context *ctx, low_sums *sums) {
     for (int i = 0; i < sums->count; i++)
-        sums->start[i] =
-            kb_constant(&ctx->k, is_max(ctx, sums->node[i]) ? -3.4028234663852886e38 : 0);
+        sums->start[i] = kb_constant(&ctx->k, is_max(ctx, sums->node[i]) ? -INFINITY : 0);
 }
 
 void low_sums_begin(low_context *ctx, low_sums *sums, ir_extent cols) {

@@ -1,6 +1,8 @@
 /* Ops over whole rows of the last dimension: a few passes over the row, which stays in L1. */
 #include "lowering.h"
 
+#include <math.h>
+
 enum { ROW_VECTORS = 8, ENOUGH_ROW_TASKS = 8 };
 
 void low_row_groups(low_context *ctx, ir_type domain) {
@@ -197,7 +199,7 @@ typedef struct row_softmax {
 static row_softmax softmax_parts(row_kernel *rk, ir_value x, ir_value target) {
     kb_kernel *k = &rk->ctx.k;
     row_softmax s;
-    s.max = begin_sum(rk, -3.4028234663852886e38);
+    s.max = begin_sum(rk, -INFINITY);
     fold_pass(rk, s.max, IR_TILE_max, low_value(&rk->ctx, x));
     close_pass(rk);
     int zero = kb_constant(k, 0);

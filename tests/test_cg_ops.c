@@ -115,13 +115,18 @@ static double at(const void *data, ir_dtype dtype, int64_t i) {
     return dtype == IR_I32 ? ((const int32_t *)data)[i] : (double)((const float *)data)[i];
 }
 
+static bool same(double a, double b) {
+    return a == b || (isnan(a) && isnan(b));
+}
+
 static void compare(const op_run *r, const op_case *c, const char *path) {
     ir_value value = r->graph->outputs[0].value;
     ir_type type = ir_type_of(r->graph, value);
     const double *want = r->want->value[value.id];
     double most = 1e-30, error = 0;
     for (int64_t i = 0; i < ir_type_elements(type); i++) {
-        double off = fabs(at(r->io[r->inputs], type.dtype, i) - want[i]);
+        double found = at(r->io[r->inputs], type.dtype, i), off = fabs(found - want[i]);
+        if (same(found, want[i])) continue;
         most = fmax(most, fabs(want[i]));
         error = worst_of(error, off);
     }
@@ -189,29 +194,56 @@ static void interpreted(op_run *r, const op_case *c) {
     ir_plan_free(plan);
 }
 
+static int run_everywhere(const op_case *c, const op_case_graph *g) {
+    op_run r = op_run_new(g);
+    int ran = 0;
+    r.weights = calloc(1, sizeof(float));
+    interpreted(&r, c);
+    for (size_t m = 0; m < cg_machine_count(); m++) {
+        if (!cg_machine_runs_here(cg_machine_at(m))) continue;
+        compiled(&r, c, cg_machine_at(m));
+        ran++;
+    }
+    free(r.weights);
+    op_run_free(&r);
+    return ran;
+}
+
 static void every_op_runs_as_the_reference_says(void **unused) {
     (void)unused;
     int ran = 0;
     for (size_t i = 0; i < op_case_count; i++) {
-        const op_case *c = &op_cases[i];
-        if (ir_op_get(c->op)->kind == IR_SOURCE) continue;
-        op_case_graph g = op_case_build(c);
-        op_run r = op_run_new(&g);
-        r.weights = calloc(1, sizeof(float));
-        interpreted(&r, c);
-        for (size_t m = 0; m < cg_machine_count(); m++) {
-            if (!cg_machine_runs_here(cg_machine_at(m))) continue;
-            compiled(&r, c, cg_machine_at(m));
-            ran++;
-        }
-        free(r.weights);
-        op_run_free(&r);
+        if (ir_op_get(op_cases[i].op)->kind == IR_SOURCE) continue;
+        op_case_graph g = op_case_build(&op_cases[i]);
+        ran += run_everywhere(&op_cases[i], &g);
         op_case_free(&g);
     }
     assert_true(ran > 0);
 }
 
+/* The largest of nothing but -infinity is that, and a NaN is seen wherever it stands. */
+static void largest_sees_infinity_and_nan(void **unused) {
+    (void)unused;
+    for (size_t i = 0; i < op_case_count; i++) {
+        if (op_cases[i].op != IR_OP_max) continue;
+        op_case_graph g = op_case_build(&op_cases[i]);
+        int64_t count = ir_type_elements(ir_type_of(g.graph, (ir_value){0}));
+        for (int64_t k = 0; k < count; k++)
+            g.source[0][k] = -INFINITY;
+        assert_true(run_everywhere(&op_cases[i], &g) > 0);
+        for (int64_t k = 0; k < count; k += 37) {
+            double before = g.source[0][k];
+            g.source[0][k] = NAN;
+            if (k % 3) g.source[0][(k + 11) % count] = 1;
+            assert_true(run_everywhere(&op_cases[i], &g) > 0);
+            g.source[0][k] = before;
+        }
+        op_case_free(&g);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_op_runs_as_the_reference_says)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_op_runs_as_the_reference_says),
+                                       cmocka_unit_test(largest_sees_infinity_and_nan)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
