@@ -28,7 +28,6 @@ typedef struct cg_emit {
 } cg_emit;
 
 /* Columns as vectors: returns their number; widths and first columns go to the arrays. */
-enum { CG_MAX_VECTORS = 512 };
 typedef struct cg_cut {
     int count;
     int64_t *width, *first;

@@ -1,7 +1,6 @@
 #include "cg_machine.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #define KB 1024
 #define MB (1024 * KB)

@@ -23,7 +23,7 @@ typedef struct cg_machine {
     unsigned needs; /* cg_feature bits */
 } cg_machine;
 
-/* The machine of this name, or NULL; "native" is the best row this CPU can run, with its caches. */
+/* The machine of this name, or NULL; "native" is the best row this CPU can run. */
 const cg_machine *cg_machine_find(const char *name);
 size_t cg_machine_count(void);
 const cg_machine *cg_machine_at(size_t index); /* without native */

@@ -20,10 +20,9 @@ static image image_of(cg_emit *e, const ir_access *a, int64_t line) {
     return (image){a->param, cg_pointer(e, a), constant, a->row_stride, line};
 }
 
-static LLVMValueRef step_pointer(cg_emit *e, int32_t param, LLVMValueRef base, LLVMValueRef index,
+static LLVMValueRef step_pointer(cg_emit *e, LLVMValueRef base, LLVMValueRef index,
                                  int64_t factor) {
     LLVMValueRef offset = cg_offset(e->m, NULL, index, factor);
-    (void)param;
     return LLVMBuildGEP2(e->m->builder, e->m->f32, base, &offset, 1, "");
 }
 
@@ -94,7 +93,7 @@ void cg_emit_window(cg_emit *e, int32_t id) {
     if (!w->haloed) ky = line_bounds(e, y, pad_h, w->height, w->kernel_h);
     image in = image_of(e, &w->image, w->line_stride);
     image taps = image_of(e, &w->weight, w->tap_line);
-    if (x->dynamic) in.base = step_pointer(e, in.param, in.base, x->dynamic, in.pixel);
+    if (x->dynamic) in.base = step_pointer(e, in.base, x->dynamic, in.pixel);
     for (int v = 0; v < cut.count; v++) {
         LLVMValueRef *acc = ir_arena_alloc(e->arena, (size_t)rows * sizeof *acc);
         for (int64_t r = 0; r < rows; r++)
@@ -108,9 +107,9 @@ void cg_emit_window(cg_emit *e, int32_t id) {
         if (w->flip) tap = LLVMBuildSub(b, cg_int(e->m, w->kernel_h - 1), tap, "");
         window_line l = {.w = w, .in = in, .pixels = rows, .width = cut.width[v]};
         l.first = cut.first[v];
-        l.in_line = step_pointer(e, in.param, in.base, line, in.line);
+        l.in_line = step_pointer(e, in.base, line, in.line);
         l.in_line = cg_element_at(e, in.param, l.in_line, in.constant);
-        l.tap_line = step_pointer(e, taps.param, taps.base, tap, taps.line);
+        l.tap_line = step_pointer(e, taps.base, tap, taps.line);
         l.tap_line = cg_element_at(e, taps.param, l.tap_line, taps.constant);
         add_line(e, &l, acc);
         cg_range_end(e, &range, 1, ky.last, acc);
@@ -138,8 +137,8 @@ static void add_pixels(cg_emit *e, const grad_line *l, LLVMValueRef dynamic, int
     LLVMValueRef x = l->x_line, dy = l->dy_line;
     LLVMValueRef *in = ir_arena_alloc(e->arena, (size_t)(count + w->kernel_w) * sizeof *in);
     if (dynamic) {
-        x = step_pointer(e, l->x.param, x, dynamic, l->x.pixel);
-        dy = step_pointer(e, l->dy.param, dy, dynamic, l->dy.pixel);
+        x = step_pointer(e, x, dynamic, l->x.pixel);
+        dy = step_pointer(e, dy, dynamic, l->dy.pixel);
     }
     for (int64_t p = 0; p < count; p++) {
         LLVMValueRef d =
@@ -206,9 +205,9 @@ void cg_emit_window_dw(cg_emit *e, int32_t id) {
         LLVMValueRef line = LLVMBuildAdd(b, lines.index, shift, "");
         grad_line l = {.w = w, .x = x, .dy = dy, .width = cut.width[v]};
         l.first = cut.first[v];
-        l.x_line = step_pointer(e, x.param, x.base, line, x.line);
+        l.x_line = step_pointer(e, x.base, line, x.line);
         l.x_line = cg_element_at(e, x.param, l.x_line, x.constant);
-        l.dy_line = step_pointer(e, dy.param, dy.base, lines.index, dy.line);
+        l.dy_line = step_pointer(e, dy.base, lines.index, dy.line);
         l.dy_line = cg_element_at(e, dy.param, l.dy_line, dy.constant);
         add_gradient_line(e, &l, acc);
         cg_range_end(e, &lines, 1, last, acc);

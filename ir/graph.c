@@ -238,16 +238,21 @@ const char *ir_get_meta(const ir_graph *graph, const char *key) {
     return NULL;
 }
 
+ir_value ir_append(ir_graph *to, const ir_node *node) {
+    ir_node copy = *node;
+    copy.name = keep(to, node->name);
+    ir_keep_texts(to, &copy.attrs);
+    *IR_PUSH(to->arena, to->nodes, to->count, to->capacity) = copy;
+    return (ir_value){(uint32_t)to->count - 1};
+}
+
 ir_value ir_copy_node(ir_graph *to, const ir_graph *from, ir_value value, const ir_value *map) {
     ir_node node = *ir_at(from, value);
     for (int i = 0; i < node.operand_count; i++) {
         node.operand[i] = map[node.operand[i].id];
         IR_ASSERT(ir_some(node.operand[i]));
     }
-    node.name = keep(to, node.name);
-    ir_keep_texts(to, &node.attrs);
-    *IR_PUSH(to->arena, to->nodes, to->count, to->capacity) = node;
-    return (ir_value){(uint32_t)to->count - 1};
+    return ir_append(to, &node);
 }
 
 void ir_copy_header(ir_graph *to, const ir_graph *from) {

@@ -118,6 +118,8 @@ typedef struct ir_node {
 
 typedef enum ir_kind { IR_KIND_INFER, IR_KIND_GRAD, IR_KIND_TRAIN } ir_kind;
 
+extern const char *const ir_kind_names[3]; /* "infer", by ir_kind */
+
 typedef struct ir_output {
     const char *name;
     ir_value value;
@@ -208,6 +210,8 @@ ir_mask ir_mask_of(const ir_graph *graph, ir_value input);
 /* Copies the texts among the attributes into the graph's arena. */
 void ir_keep_texts(ir_graph *graph, ir_attrs *attrs);
 
+/* Appends a copy of a node whose operands are values of `to`. */
+ir_value ir_append(ir_graph *to, const ir_node *node);
 /* Copies one node of `from` into `to` with operands mapped through `map` (indexed by old id). */
 ir_value ir_copy_node(ir_graph *to, const ir_graph *from, ir_value value, const ir_value *map);
 /* Copies the metas. */

@@ -6,10 +6,13 @@
 #ifndef IR_GRAPH_TEXT_H
 #define IR_GRAPH_TEXT_H
 
+#include "arena.h"
+
 #include <stdbool.h>
 
-extern const char *const ir_kind_names[]; /* indexed by ir_kind */
-bool ir_text_word_byte(char c);           /* may stand inside a word */
+bool ir_text_word_byte(char c); /* may stand inside a word */
 bool ir_text_is_word(const char *text);
+/* The shortest decimal of at least `digits` digits that reads back as the same double. */
+void ir_text_number(ir_text *out, double value, int digits);
 
 #endif

@@ -1,8 +1,8 @@
 /* Prints a plan: header, weights, buffers, kernels, regions. Deterministic; reads nothing but the
  * plan. Statements are numbered by their index; constants stand where they are used. */
+#include "graph_text.h"
 #include "plan.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,21 +58,11 @@ static bool is_one(ir_extent extent) {
     return extent.loop < 0 && extent.fixed == 1;
 }
 
-/* The shortest decimal that reads back as the same double. */
-static void put_number(ir_text *out, double value) {
-    char text[40];
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value || isnan(value)) break;
-    }
-    ir_text_printf(out, "%s", text);
-}
-
 static void put_value(ir_text *out, const ir_kernel *k, int32_t stmt) {
     if (stmt == IR_NO_STMT)
         ir_text_printf(out, "0");
     else if (k->stmts[stmt].op == IR_TILE_constant)
-        put_number(out, k->stmts[stmt].value);
+        ir_text_number(out, k->stmts[stmt].value, 6);
     else
         ir_text_printf(out, "%%%d", stmt);
 }
@@ -303,18 +293,9 @@ static void put_regions(ir_text *out, const ir_plan *plan, const char *title,
     }
 }
 
-static const char *kind_name(ir_kind kind) {
-    switch (kind) {
-    case IR_KIND_INFER: return "infer";
-    case IR_KIND_GRAD: return "grad";
-    case IR_KIND_TRAIN: return "train";
-    }
-    IR_BUG("kind %d", (int)kind);
-}
-
 void ir_plan_print(const ir_plan *plan, ir_text *out) {
     ir_text_printf(out, "plan %s %s batch %lld workers %lld machine %s\n", plan->name,
-                   kind_name(plan->kind), (long long)plan->batch, (long long)plan->workers,
+                   ir_kind_names[plan->kind], (long long)plan->batch, (long long)plan->workers,
                    plan->machine ? plan->machine->name : "-");
     ir_text_printf(out, "weights %zu elements %lld\n", plan->weight_count,
                    (long long)plan->weights_elements);

@@ -57,15 +57,12 @@ static void put_word(ir_text *out, const char *text) {
 }
 
 /* The shortest decimal that reads back as the same double. */
-static void put_float(ir_text *out, double value) {
-    char text[40];
-    if (isnan(value))
-        snprintf(text, sizeof text, "nan");
-    else
-        for (int digits = 1; digits <= 17; digits++) {
-            snprintf(text, sizeof text, "%.*g", digits, value);
-            if (strtod(text, NULL) == value) break;
-        }
+void ir_text_number(ir_text *out, double value, int digits) {
+    char text[40] = "nan";
+    for (; digits <= 17 && !isnan(value); digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) break;
+    }
     ir_text_append(out, text, strlen(text));
 }
 
@@ -79,7 +76,7 @@ static void put_ints(ir_text *out, const ir_ints *ints) {
 static void put_attr(ir_text *out, const ir_attrs *attrs, ir_attr attr) {
     switch (attr) {
 #define PUT_INT(name) ir_text_printf(out, "%lld", (long long)attrs->name)
-#define PUT_FLOAT(name) put_float(out, attrs->name)
+#define PUT_FLOAT(name) ir_text_number(out, attrs->name, 1)
 #define PUT_BOOL(name) ir_text_printf(out, attrs->name ? "true" : "false")
 #define PUT_TEXT(name) put_word(out, attrs->name ? attrs->name : "")
 #define PUT_INTS(name) put_ints(out, &attrs->name)
@@ -135,7 +132,7 @@ static void put_node(ir_text *out, const ir_graph *graph, size_t id) {
     ir_text_append(out, "\n", 1);
 }
 
-const char *const ir_kind_names[] = {"infer", "grad", "train"};
+const char *const ir_kind_names[3] = {"infer", "grad", "train"};
 
 void ir_graph_print(const ir_graph *graph, ir_text *out) {
     ir_text_append(out, "cnx graph ", 10);

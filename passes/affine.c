@@ -11,7 +11,8 @@
  *
  * requires     primitive ops; runs before autodiff
  * establishes  where it is worth it, no matmul_nt reads a product with or a sum with a column
- * vector breaks       sums of column vectors stand one behind the other (simplify)
+ *              vector
+ * breaks       sums of column vectors stand one behind the other (simplify)
  */
 #include "op_util.h"
 #include "pass.h"

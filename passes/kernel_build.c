@@ -158,6 +158,20 @@ int kb_fold(kb_kernel *k, ir_tile_op op, int a) {
     return kb_stmt(k, stmt);
 }
 
+int kb_iota(kb_kernel *k, ir_affine at, ir_extent cols) {
+    ir_stmt stmt = blank(IR_TILE_iota, IR_FIXED(1), cols);
+    stmt.access = kb_access(-1, at, 0, 1);
+    return kb_stmt(k, stmt);
+}
+
+int kb_uniform(kb_kernel *k, const kb_draw *draw, ir_extent cols) {
+    ir_stmt stmt = blank(IR_TILE_uniform, IR_FIXED(1), cols);
+    stmt.access = kb_access(draw->scalars, draw->at, 0, 1);
+    stmt.sample = draw->sample;
+    stmt.stream = draw->stream;
+    return kb_stmt(k, stmt);
+}
+
 ir_affine kb_affine(int64_t base) {
     return (ir_affine){.base = base};
 }

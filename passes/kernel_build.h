@@ -45,6 +45,15 @@ int kb_map1(kb_kernel *k, ir_tile_op op, int a);
 int kb_map2(kb_kernel *k, ir_tile_op op, int a, int b);
 int kb_map3(kb_kernel *k, ir_tile_op op, int a, int b, int c);
 int kb_fold(kb_kernel *k, ir_tile_op op, int a); /* sum_rows, sum_cols, ... */
+/* A row of numbers at, at + 1, ... */
+int kb_iota(kb_kernel *k, ir_affine at, ir_extent cols);
+/* A row of random numbers in [0,1). */
+typedef struct kb_draw {
+    int scalars;          /* parameter: step at 1, seed at 2 */
+    ir_affine at, sample; /* of the first number */
+    int64_t stream;
+} kb_draw;
+int kb_uniform(kb_kernel *k, const kb_draw *draw, ir_extent cols);
 int kb_stmt(kb_kernel *k, ir_stmt stmt);
 
 ir_affine kb_affine(int64_t base);

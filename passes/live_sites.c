@@ -263,7 +263,7 @@ static ir_graph *round_of(const ir_graph *from, bool *fired) {
         size_t first = r.to->count;
         r.map[i] = rewrite_node(&r, &node);
         bool changed = ir_some(r.map[i]);
-        if (!changed) r.map[i] = pass_append(r.to, &node);
+        if (!changed) r.map[i] = ir_append(r.to, &node);
         for (size_t k = first; changed && k < r.to->count; k++)
             r.to->nodes[k].loc = node.loc;
         note_uses(&r, scratch, first, r.map[i], i);

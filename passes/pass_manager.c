@@ -133,7 +133,6 @@ static bool check_disabled(const pass_options *options, ir_diag *diag) {
 /* The name of a run that takes place. */
 static bool check_run(const char *what, const char *text, ir_kind kind, const pass_options *options,
                       ir_diag *diag) {
-    static const char *const kinds[] = {"infer", "grad", "train"};
     pass_name name = split_name(text);
     if (!name.pass) return unknown(diag, what, text);
     if (is_disabled(options, name.pass->name))
@@ -144,7 +143,7 @@ static bool check_run(const char *what, const char *text, ir_kind kind, const pa
                 strcmp(pipeline[i].pass, name.pass->name) == 0;
     if (runs == 0 || name.run > runs)
         return ir_error(diag, (ir_loc){0}, "%s %s: pass '%s' runs %d times in a program of kind %s",
-                        what, text, name.pass->name, runs, kinds[kind]);
+                        what, text, name.pass->name, runs, ir_kind_names[kind]);
     return true;
 }
 

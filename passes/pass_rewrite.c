@@ -25,14 +25,6 @@ static const char *keep(ir_graph *graph, const char *text) {
     return text ? ir_arena_strndup(graph->arena, text, strlen(text)) : NULL;
 }
 
-ir_value pass_append(ir_graph *to, const ir_node *node) {
-    ir_node copy = *node;
-    copy.name = keep(to, node->name);
-    ir_keep_texts(to, &copy.attrs);
-    *IR_PUSH(to->arena, to->nodes, to->count, to->capacity) = copy;
-    return (ir_value){(uint32_t)to->count - 1};
-}
-
 /* New nodes come from where the old one came from. */
 static void inherit(ir_graph *to, size_t first, const ir_node *node, ir_value result) {
     for (size_t i = first; i < to->count; i++)
@@ -60,7 +52,7 @@ static ir_graph *rewrite(const ir_graph *from, pass_rule *rule, void *context, s
             ++*fired;
         } else {
             IR_ASSERT(to->count == first);
-            map[i] = pass_append(to, &node);
+            map[i] = ir_append(to, &node);
         }
     }
     ir_copy_results(to, from, map);

@@ -26,7 +26,5 @@ ir_graph *pass_rewrite_stable(const ir_graph *from, pass_rule *rule, void *conte
 bool *pass_needed(const ir_graph *graph, ir_arena *arena);
 /* A source that callers see: an input, a parameter or a state. */
 bool pass_is_interface(const ir_node *node);
-/* Appends a copy of a node whose operands are values of `to`. */
-ir_value pass_append(ir_graph *to, const ir_node *node);
 
 #endif

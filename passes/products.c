@@ -1,10 +1,10 @@
 /* Moves what is the same for many rows past matrix products, so that they run over few rows and no
  * tensor is rewritten only to be multiplied.
  *
- *     matmul(broadcast(x), w)            = broadcast(matmul(x, w))               matmul_nt,
- * matmul_nn matmul(mul(x, t), w)               = mul(matmul(x, w), t)                  t one number
- * per row matmul_tn(broadcast(x), y)         = matmul_tn(x, sum(y)) matmul_tn(mul(x, t), mul(y, s))
- * = matmul_tn(x, mul(y, mul(s, t)))       s, t smaller
+ *     matmul(broadcast(x), w)            = broadcast(matmul(x, w))          matmul_nt, matmul_nn
+ *     matmul(mul(x, t), w)               = mul(matmul(x, w), t)             t one number per row
+ *     matmul_tn(broadcast(x), y)         = matmul_tn(x, sum(y))
+ *     matmul_tn(mul(x, t), mul(y, s))    = matmul_tn(x, mul(y, mul(s, t)))  s, t smaller
  *
  * With global pooling the gradient of the last block is the same for all pixels of a sample, so two
  * of its four large backward products nearly vanish; and the gradient behind a drop path is never

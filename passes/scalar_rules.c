@@ -98,11 +98,7 @@ RULE(broadcast) {
 }
 
 static int column_number(low_context *ctx) {
-    ir_stmt iota = {.op = IR_TILE_iota, .rows = IR_FIXED(1), .cols = ctx->cols, .loop = -1};
-    for (int i = 0; i < 3; i++)
-        iota.operand[i] = IR_NO_STMT;
-    iota.access = kb_access(-1, ctx->index[ctx->col_group], 0, 1);
-    return kb_stmt(&ctx->k, iota);
+    return kb_iota(&ctx->k, ctx->index[ctx->col_group], ctx->cols);
 }
 
 /* Operands have one column where the result has two, so the last dimension is a group of its own.

@@ -192,14 +192,11 @@ void pass_tile_random_keep(low_state *low, const low_cluster *cluster) {
     int scalars = low_param(&ctx, node->operand[0], false, false);
     ctx.arguments[scalars].offset = 0; /* the whole struct: step at 1, seed at 2 */
     int out = low_param(&ctx, (ir_value){(uint32_t)cluster->anchor}, true, false);
-    ir_stmt u = {.op = IR_TILE_uniform, .rows = IR_FIXED(1), .cols = ctx.cols, .loop = -1};
-    for (int i = 0; i < 3; i++)
-        u.operand[i] = IR_NO_STMT;
-    u.access = kb_access(scalars, kb_plus(kb_affine(0), j, 1), 0, 1);
-    u.sample = kb_plus(kb_affine(0), n, 1);
-    u.stream = node->attrs.stream;
+    kb_draw draw = {scalars, kb_plus(kb_affine(0), j, 1), kb_plus(kb_affine(0), n, 1),
+                    node->attrs.stream};
+    int u = kb_uniform(k, &draw, ctx.cols);
     double rate = node->attrs.rate;
-    int drop = kb_map2(k, IR_TILE_less, kb_stmt(k, u), kb_constant(k, rate));
+    int drop = kb_map2(k, IR_TILE_less, u, kb_constant(k, rate));
     int value = kb_map3(k, IR_TILE_select, drop, kb_constant(k, 0), kb_constant(k, 1 / (1 - rate)));
     kb_store(k, kb_access(out, kb_plus(kb_plus(kb_affine(0), n, rest), j, 1), 0, 1), value);
     while (k->depth)

@@ -137,14 +137,6 @@ void pass_tile_scatter_tiles(low_state *low, const low_cluster *cluster) {
 
 /* ---- masks and tables ---- */
 
-static int iota(low_context *ctx, ir_affine at, ir_extent cols) {
-    ir_stmt s = {.op = IR_TILE_iota, .rows = IR_FIXED(1), .cols = cols, .loop = -1};
-    for (int i = 0; i < 3; i++)
-        s.operand[i] = IR_NO_STMT;
-    s.access = kb_access(-1, at, 0, 1);
-    return kb_stmt(&ctx->k, s);
-}
-
 static ir_affine row_of(int n, int64_t width, int j) {
     return kb_plus(kb_plus(kb_affine(0), n, width), j, 1);
 }
@@ -166,13 +158,10 @@ static void emit_noise(low_state *low, const low_cluster *cluster, int32_t noise
     int scalars = low_param(&ctx, node->operand[1], false, false);
     ctx.arguments[scalars].offset = 0; /* the whole struct: step at 1, seed at 2 */
     int out = low_buffer_param(&ctx, "noise", noise, true, true);
-    ir_stmt u = {.op = IR_TILE_uniform, .rows = IR_FIXED(1), .cols = IR_STEP_OF(j), .loop = -1};
-    for (int i = 0; i < 3; i++)
-        u.operand[i] = IR_NO_STMT;
-    u.access = kb_access(scalars, kb_plus(kb_affine(0), j, 1), 0, 1);
-    u.sample = kb_plus(kb_affine(0), ctx.sample_loop, 1);
-    u.stream = node->attrs.stream;
-    kb_store(k, kb_access(out, row_of(ctx.sample_loop, width, j), 0, 1), kb_stmt(k, u));
+    kb_draw draw = {scalars, kb_plus(kb_affine(0), j, 1), kb_plus(kb_affine(0), ctx.sample_loop, 1),
+                    node->attrs.stream};
+    int u = kb_uniform(k, &draw, IR_STEP_OF(j));
+    kb_store(k, kb_access(out, row_of(ctx.sample_loop, width, j), 0, 1), u);
     close_all(&ctx);
     low_finish(&ctx);
 }
@@ -194,12 +183,12 @@ void pass_tile_random_mask(low_state *low, const low_cluster *cluster) {
     int r = kb_loop(k, "r", width, 1);
     ir_access here = kb_access(in, row_of(n, width, r), 0, 1);
     int own = kb_load(k, here, IR_FIXED(1), IR_FIXED(1));
-    int place = iota(&ctx, kb_plus(kb_affine(0), r, 1), IR_FIXED(1));
+    int place = kb_iota(&ctx.k, kb_plus(kb_affine(0), r, 1), IR_FIXED(1));
     int j = kb_loop(k, "j", width, width < step ? width : step);
     int rank = kb_carry(k, zero, IR_FIXED(1), IR_FIXED(1));
     int other = kb_load(k, kb_access(in, row_of(n, width, j), 0, 1), IR_FIXED(1), IR_STEP_OF(j));
-    int before =
-        kb_map2(k, IR_TILE_less, iota(&ctx, kb_plus(kb_affine(0), j, 1), IR_STEP_OF(j)), place);
+    int before = kb_map2(k, IR_TILE_less,
+                         kb_iota(&ctx.k, kb_plus(kb_affine(0), j, 1), IR_STEP_OF(j)), place);
     int tie = kb_map2(k, IR_TILE_mul, kb_map2(k, IR_TILE_equal, other, own), before);
     int lower = kb_map2(k, IR_TILE_add, kb_map2(k, IR_TILE_less, other, own), tie);
     kb_yield(k, rank, kb_map2(k, IR_TILE_add, rank, kb_fold(k, IR_TILE_sum_cols, lower)));
@@ -253,7 +242,7 @@ void pass_tile_kept_tiles(low_state *low, const low_cluster *cluster) {
     int in = low_buffer_param(&ctx, "counts", counts, false, true);
     int out = low_param(&ctx, (ir_value){(uint32_t)cluster->anchor}, true, false);
     int s = kb_loop(k, "s", kept, 1);
-    int slot = iota(&ctx, kb_plus(kb_affine(1), s, 1), IR_FIXED(1));
+    int slot = kb_iota(&ctx.k, kb_plus(kb_affine(1), s, 1), IR_FIXED(1));
     int j = kb_loop(k, "j", width, width < step ? width : step);
     int place = kb_carry(k, zero, IR_FIXED(1), IR_FIXED(1));
     int count = kb_load(k, kb_access(in, row_of(n, width, j), 0, 1), IR_FIXED(1), IR_STEP_OF(j));

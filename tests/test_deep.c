@@ -25,8 +25,9 @@ static void lowering_takes_little_memory(void **unused) {
     (void)unused;
     cli_case t = cli_case_new();
     cli_case_write(&t, "deep.cnx", deep, sizeof deep - 1);
-    int code = cli_case_shell(&t, "ulimit -v 900000 && ulimit -s 256 && '" CNX_TEST_CNXC
-                                  "' deep.cnx --train --emit-plan -o deep.plan && head -n 1 deep.plan");
+    int code =
+        cli_case_shell(&t, "ulimit -v 900000 && ulimit -s 256 && '" CNX_TEST_CNXC
+                           "' deep.cnx --train --emit-plan -o deep.plan && head -n 1 deep.plan");
     if (code) print_error("exit %d: %s\n", code, t.err);
     assert_int_equal(code, 0);
     assert_memory_equal(t.out, "plan deep train batch ", 22);

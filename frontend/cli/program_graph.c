@@ -8,12 +8,7 @@
 #include <string.h>
 
 const char *cli_kind_name(ir_kind kind) {
-    switch (kind) {
-    case IR_KIND_INFER: return "infer";
-    case IR_KIND_GRAD: return "grad";
-    case IR_KIND_TRAIN: return "train";
-    }
-    return "";
+    return ir_kind_names[kind];
 }
 
 bool cli_is_graph_file(const char *path) {

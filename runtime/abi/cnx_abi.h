@@ -39,8 +39,5 @@ enum {
 
 /* Packs the weights into the state; `weights` are f32 in the order of the program's table. */
 typedef int32_t (*cnx_init_fn)(void *state, const float *weights);
-/* Runs the plan once; io: pointers to inputs, then outputs, in the plan's order. */
-typedef int32_t (*cnx_main_fn)(void *state, void *workspace, void *const *io,
-                               const cnx_scalars *scalars, const cnx_threads *threads);
 
 #endif
