@@ -210,9 +210,14 @@ static bool make_file(reading *r, const rt_pickle_value *dict, rt_error *error) 
     return add_tensors(r, dict, error) && rt_tensors_index(r->file, error);
 }
 
+/* A pickle begins with 0x80 and its protocol. The length of a header of safetensors may begin so,
+ * too, but then the header itself, which is JSON, follows. */
+static bool is_pickle(const uint8_t *begin, size_t size) {
+    return size >= 2 && begin[0] == 0x80 && begin[1] <= 5 && (size <= 8 || begin[8] != '{');
+}
+
 static bool parse(reading *r, const void *bytes, size_t size, rt_error *error) {
-    const uint8_t *begin = bytes;
-    if (size >= 2 && begin[0] == 0x80 && begin[1] <= 5)
+    if (is_pickle(bytes, size))
         return rt_fail(error, "a file of PyTorch before 1.6; load and save it with a newer one");
     if (!rt_archive_read(bytes, size, &r->archive, error)) return false;
     const rt_archive_file *pickle = find_pickle(r, error);
@@ -240,10 +245,9 @@ rt_tensors *rt_torch_open(const char *path, rt_error *error) {
 }
 
 bool rt_torch_detect(const char *path) {
-    uint8_t begin[4] = {0};
+    uint8_t begin[9] = {0};
     FILE *file = fopen(path, "rbe");
     size_t got = file ? fread(begin, 1, sizeof begin, file) : 0;
     if (file) fclose(file);
-    return (got == 4 && memcmp(begin, "PK\3\4", 4) == 0) ||
-           (got >= 2 && begin[0] == 0x80 && begin[1] <= 5);
+    return (got >= 4 && memcmp(begin, "PK\3\4", 4) == 0) || is_pickle(begin, got);
 }

@@ -1,5 +1,6 @@
 /* Random graphs all the way: passes, plan, interpreter and machine code against the reference, with
- * gradients and updates; and with the optional passes of both levels switched off.
+ * gradients and updates; and with the optional passes of both levels switched off. Then some
+ * graphs by hand, of shapes that random ones seldom have.
  * cnx-test: codegen
  */
 #include <setjmp.h>
@@ -92,6 +93,17 @@ static void evaluate(random_run *r) {
     random_tensors_free(moved, r->graph);
 }
 
+/* r->graph as a program, its sources and what comes of them. */
+static void prepare(random_run *r, const ir_machine *machine, const char *const *disabled) {
+    pass_lower_options lower = {.machine = machine, .workers = 3, .disabled = disabled};
+    r->plan = pass_lower(r->graph, &lower);
+    ir_plan_verify(r->plan);
+    fill_sources(r);
+    evaluate(r);
+    r->state = block_of(r->plan->state_bytes);
+    r->workspace = block_of(r->plan->workspace_bytes);
+}
+
 static random_run random_run_new(uint64_t seed, ir_kind kind, const ir_machine *machine,
                                  bool plain) {
     random_run r = {.seed = seed};
@@ -114,14 +126,7 @@ static random_run random_run_new(uint64_t seed, ir_kind kind, const ir_machine *
     assert_non_null(r.graph);
     ir_diag_free(diag);
     ir_graph_free(random.graph);
-    pass_lower_options lower = {
-        .machine = machine, .workers = 3, .disabled = plain ? lower_off : NULL};
-    r.plan = pass_lower(r.graph, &lower);
-    ir_plan_verify(r.plan);
-    fill_sources(&r);
-    evaluate(&r);
-    r.state = block_of(r.plan->state_bytes);
-    r.workspace = block_of(r.plan->workspace_bytes);
+    prepare(&r, machine, plain ? lower_off : NULL);
     return r;
 }
 
@@ -273,10 +278,65 @@ static void machine_code_gives_the_values_of_graphs(void **state) {
         }
 }
 
+/* Finished graphs: kind, nodes and results. */
+static const char *const by_hand[] = {
+    /* both operands of a weight gradient made by one chain of cheap nodes */
+    "infer version 1\n"
+    "%0 = input \"x\" : f32[2,5,6]\n%1 = param \"b\" : f32[6]\n%2 = param \"s\" : f32[6]\n"
+    "%3 = broadcast(%1) {shape=[2,5,6]} : f32[2,5,6]\n%4 = add(%0, %3) : f32[2,5,6]\n"
+    "%5 = broadcast(%2) {shape=[2,5,6]} : f32[2,5,6]\n%6 = mul(%4, %5) : f32[2,5,6]\n"
+    "%7 = matmul_tn(%4, %6) : f32[6,6]\noutput \"y\" = %7\n",
+    /* a single class, rows that are not the batch */
+    "infer version 1\n"
+    "%0 = input \"x\" : f32[2,3]\n%1 = input \"label\" : i64[2,4]\n"
+    "%2 = reshape(%1) {shape=[8]} : i64[8]\n%3 = one_hot(%2) {classes=1} : f32[8,1]\n"
+    "output \"y\" = %3\noutput \"x2\" = %0\n",
+    /* two updates in one kernel, with other moments each */
+    "train version 1\n"
+    "%0 = input \"x\" : f32[2,3]\n%1 = param \"p\" : f32[2,3]\n%2 = param \"q\" : f32[2,3]\n"
+    "%3 = lr : f32[]\n%4 = step : i64[]\n%5 = mul(%0, %0) : f32[2,3]\n"
+    "%6 = adamw(%1, %0, %5, %3, %4) {beta1=0.9, beta2=0.999, eps=0.01, decay=0, lr_scale=1} "
+    ": f32[2,3]\n"
+    "%7 = adamw(%2, %0, %5, %3, %4) {beta1=0.5, beta2=0.9, eps=0.01, decay=0, lr_scale=1} "
+    ": f32[2,3]\n"
+    "update %1 = %6\nupdate %2 = %7\noutput \"loss\" = %3\n",
+};
+
+static random_run by_hand_new(size_t i, const ir_machine *machine) {
+    random_run r = {.seed = i};
+    char text[4096];
+    snprintf(text, sizeof text, "cnx graph by_hand %s", by_hand[i]);
+    ir_source source = {.file = "by_hand.cnxir", .text = text};
+    ir_diag *diag = ir_diag_new();
+    r.graph = ir_graph_parse(&source, diag);
+    if (!r.graph) ir_diag_print(diag, stderr);
+    assert_non_null(r.graph);
+    ir_diag_free(diag);
+    prepare(&r, machine, NULL);
+    return r;
+}
+
+static void graphs_by_hand_too(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof by_hand / sizeof *by_hand; i++) {
+        random_run r = by_hand_new(i, &small);
+        interpret(&r, "plan by hand");
+        random_run_free(&r);
+        for (size_t m = 0; m < cg_machine_count(); m++) {
+            const cg_machine *machine = cg_machine_at(m);
+            if (!cg_machine_runs_here(machine)) continue;
+            r = by_hand_new(i, &machine->facts);
+            compile(&r, machine);
+            random_run_free(&r);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_give_the_values_of_graphs),
         cmocka_unit_test(machine_code_gives_the_values_of_graphs),
+        cmocka_unit_test(graphs_by_hand_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

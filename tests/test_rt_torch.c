@@ -164,6 +164,15 @@ static void test_detect(void **state) {
     assert_false(rt_torch_detect(CNX_TEST_SOURCE_DIR));
 }
 
+/* A header of safetensors that is 128 + 256 n bytes long begins like a pickle. */
+static void test_detect_safetensors(void **state) {
+    for (unsigned n = 0; n <= 5; n++) {
+        char bytes[16] = {(char)0x80, (char)n, 0, 0, 0, 0, 0, 0, '{', '}'};
+        scratch_write(*state, "header.safetensors", bytes, sizeof bytes);
+        assert_false(rt_torch_detect(scratch_path(*state, "header.safetensors")));
+    }
+}
+
 /* Cut off anywhere, or with a byte of its data changed: an error, never other weights. */
 static void test_broken_archives(void **state) {
     (void)state;
@@ -472,13 +481,21 @@ static void test_large_pickles(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),           cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_strides),         cmocka_unit_test(test_training),
-        cmocka_unit_test(test_refused_files),   cmocka_unit_test(test_detect),
-        cmocka_unit_test(test_broken_archives), cmocka_unit_test(test_archives),
-        cmocka_unit_test(test_compressed),      cmocka_unit_test(test_tensors),
-        cmocka_unit_test(test_names),           cmocka_unit_test(test_opcodes),
-        cmocka_unit_test(test_values),          cmocka_unit_test(test_containers),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_strides),
+        cmocka_unit_test(test_training),
+        cmocka_unit_test(test_refused_files),
+        cmocka_unit_test(test_detect),
+        cmocka_unit_test(test_detect_safetensors),
+        cmocka_unit_test(test_broken_archives),
+        cmocka_unit_test(test_archives),
+        cmocka_unit_test(test_compressed),
+        cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_opcodes),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_containers),
         cmocka_unit_test(test_large_pickles),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
