@@ -221,6 +221,23 @@ static void reads_folders(void **unused) {
     cli_case_free(&t);
 }
 
+/* What the model calls its classes counts more than what the data does. */
+static void keeps_names(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    write_folders(&t);
+    assert_int_equal(cli_case_shell(&t, "sed -i 's/^    meta mean/    meta class_names = "
+                                        "[\"x\", \"y\", \"z\"]\\n&/' net.cnx"),
+                     0);
+    cli_case_expect(&t, "train net.cnx --data data --out a -D epochs=1", 0, NULL);
+    cli_case_expect(&t, "predict net.cnx --weights a/last.safetensors --json data/val/c/50.png", 0,
+                    "");
+    assert_non_null(strstr(t.out, "\"name\": \"y\""));
+    assert_null(strstr(t.out, "\"name\": \"a b\""));
+    cli_case_free(&t);
+}
+
 /* On a terminal there is one moving line with a bar. */
 static void shows_a_bar(void **unused) {
     (void)unused;
@@ -275,6 +292,7 @@ int main(void) {
         cmocka_unit_test(predicts),
         cmocka_unit_test(needs_no_test_part),
         cmocka_unit_test(reads_folders),
+        cmocka_unit_test(keeps_names),
         cmocka_unit_test(shows_a_bar),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,7 +42,7 @@ int cli_training_open_data(cli_training *t) {
     int code = cli_facts_check_classes(t->c, &t->facts, t->data);
     if (code == CLI_DONE) code = keep(t, t->data, false);
     if (code != CLI_DONE || t->masked) return code;
-    t->facts.class_names = rt_data_class_names(t->data);
+    if (!t->facts.class_names) t->facts.class_names = rt_data_class_names(t->data);
     return open_test(t);
 }
 
