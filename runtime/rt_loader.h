@@ -15,7 +15,10 @@
 
 #include "rt_data.h"
 
-enum { RT_MAX_CHANNELS = 3 };
+enum {
+    RT_MAX_CHANNELS = 3,
+    RT_LOADER_SLOTS = 2 /* batches a loader holds: one being taken, one being prepared */
+};
 
 typedef struct rt_augment {
     int64_t crop_padding; /* random crop out of the image with this many zeros around; 0: none */

@@ -58,11 +58,11 @@ static int plan_test(cli_training *t) {
 
 /* All memory of the run together: pages that are only promised count as free. */
 static int check_memory(cli_training *t) {
-    enum { PREPARED = 8 }; /* batches of a loader */
     int64_t image = (int64_t)t->facts.channels * t->facts.size * t->facts.size * 4;
     int64_t bytes = cli_program_bytes(&t->step) + 4 * t->step.plan->weights_elements;
-    bytes += PREPARED * image * t->step.batch;
-    if (t->test_data) bytes += cli_program_bytes(&t->test);
+    int64_t prepared = RT_LOADER_SLOTS * image * t->step.batch; /* of a loader */
+    bytes += prepared;
+    if (t->test_data) bytes += prepared + cli_program_bytes(&t->test);
     const char *what = ir_arena_printf(t->c->arena, "training '%s' at batch %lld", t->facts.model,
                                        (long long)t->step.batch);
     return cli_check_memory(t->c, what, bytes);
