@@ -10,6 +10,26 @@
 
 /* --- programs --- */
 
+static bool has_io(const cli_program *p, const char *name, ir_dtype dtype) {
+    const cli_io *io = cli_program_io(p, name);
+    return io && io->type.dtype == dtype;
+}
+
+static int check_step(cli_training *t) {
+    const char *command = cli_command_name(t->c->options->command);
+    t->masked = t->c->options->command == CLI_COMMAND_pretrain;
+    if (t->masked && (!has_io(&t->step, "mask", IR_F32) || !has_io(&t->step, "loss", IR_F32)))
+        return cli_fail(t->c, CLI_USER_ERROR,
+                        "'%s' has no input mask: f32[N,L] and output loss, which '%s' needs; "
+                        "models/fcmae_*.cnx have them",
+                        t->step.plan->name, command);
+    if (!t->masked && (!has_io(&t->step, "label", IR_I64) || !has_io(&t->step, "loss", IR_F32)))
+        return cli_fail(t->c, CLI_USER_ERROR,
+                        "'%s' has no input label: i64[N] and output loss, which '%s' needs",
+                        t->step.plan->name, command);
+    return CLI_DONE;
+}
+
 static int plan_step(cli_training *t) {
     cli *c = t->c;
     if (cli_is_graph_file(c->options->model))
@@ -20,34 +40,10 @@ static int plan_step(cli_training *t) {
     cli_want want = {.kind = IR_KIND_TRAIN, .random = true, .keep_source = true};
     int code = cli_program_graph(c, &want, &t->step);
     if (code == CLI_DONE) code = cli_program_plan(c, &t->step);
+    if (code == CLI_DONE) code = check_step(t);
     if (code == CLI_DONE) code = cli_facts_of(c, &t->step, &t->facts);
     t->seed = (uint64_t)t->step.recipe.seed;
     return code;
-}
-
-static bool has_io(const ir_plan *plan, const char *name, ir_dtype dtype) {
-    for (size_t i = 0; i < plan->buffer_count; i++) {
-        const ir_buffer *b = &plan->buffers[i];
-        bool io = b->class == IR_BUFFER_INPUT || b->class == IR_BUFFER_OUTPUT;
-        if (io && strcmp(b->name, name) == 0) return b->dtype == dtype;
-    }
-    return false;
-}
-
-static int check_step(cli_training *t) {
-    const ir_plan *plan = t->step.plan;
-    const char *command = cli_command_name(t->c->options->command);
-    t->masked = t->c->options->command == CLI_COMMAND_pretrain;
-    if (t->masked && (!has_io(plan, "mask", IR_F32) || !has_io(plan, "loss", IR_F32)))
-        return cli_fail(t->c, CLI_USER_ERROR,
-                        "'%s' has no input mask: f32[N,L] and output loss, which '%s' needs; "
-                        "models/fcmae_*.cnx have them",
-                        plan->name, command);
-    if (!t->masked && (!has_io(plan, "label", IR_I64) || !has_io(plan, "loss", IR_F32)))
-        return cli_fail(t->c, CLI_USER_ERROR,
-                        "'%s' has no input label: i64[N] and output loss, which '%s' needs",
-                        plan->name, command);
-    return CLI_DONE;
 }
 
 static int plan_test(cli_training *t) {

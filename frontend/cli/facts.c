@@ -141,6 +141,21 @@ int cli_facts_names(cli *c, const char *path, cli_facts *facts) {
 
 /* --- from the model, as a whole --- */
 
+/* Commands on images give `image` and, to a classifier, `label`, which is of no use to inference,
+ * or, to an autoencoder, `mask`. Anything else would silently be zero. */
+static int check_inputs(cli *c, const cli_program *p, bool classifies) {
+    const char *second = classifies ? "label" : "mask";
+    for (size_t i = 0; i < p->io_count; i++) {
+        const char *name = p->io[i].name;
+        if (p->io[i].output || strcmp(name, "image") == 0 || strcmp(name, second) == 0) continue;
+        return cli_fail(c, CLI_USER_ERROR,
+                        "'%s' has an input '%s', but '%s' gives only image and %s; 'cnxc run' "
+                        "takes any input",
+                        p->plan->name, name, cli_command_name(c->options->command), second);
+    }
+    return CLI_DONE;
+}
+
 int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
     const ir_plan *plan = p->plan;
     const ir_buffer *image = io_named(plan, "image", IR_BUFFER_INPUT);
@@ -159,6 +174,8 @@ int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
         (!logits || logits->type.rank != 2 || logits->type.dim[0] != image->type.dim[0]))
         return cli_fail(c, CLI_USER_ERROR, "'%s' has no output logits: f32[N,K], which '%s' needs",
                         plan->name, cli_command_name(c->options->command));
+    int code = check_inputs(c, p, classifies);
+    if (code != CLI_DONE) return code;
     facts->channels = (int)image->type.dim[1];
     facts->size = (int)image->type.dim[2];
     facts->classes = classifies ? logits->type.dim[1] : 0;
@@ -169,7 +186,7 @@ int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
                         .std = meta(plan, "std"),
                         .crop_pct = meta(plan, "crop_pct"),
                         .squash = meta(plan, "squash")};
-    int code = take_texts(c, &texts, facts);
+    code = take_texts(c, &texts, facts);
     const char *names = facts->classes ? meta(plan, "class_names") : NULL;
     return code == CLI_DONE && names ? take_lines(c, texts.where, names, facts) : code;
 }

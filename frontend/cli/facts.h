@@ -18,8 +18,8 @@ typedef struct cli_facts {
     const char *const *class_names; /* `classes` of them, or NULL */
 } cli_facts;
 
-/* Of a program with the input `image` and, unless the command is about autoencoders, the output
- * `logits`; returns an exit code. */
+/* Of a program with the input `image` and no input that the command does not give; unless the
+ * command is about autoencoders, with the output `logits`. Returns an exit code. */
 int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts);
 /* What the metadata of a weights file says instead, unless the user says it (-D mean, std,
  * crop_pct, squash, class_names); how images are cropped only if it was made for this size. Returns

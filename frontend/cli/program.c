@@ -39,6 +39,23 @@ static int prepare_graph(cli *c, cli_program *p) {
     return CLI_DONE;
 }
 
+static void find_io(cli *c, cli_program *p) {
+    const ir_plan *plan = p->plan;
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        ir_buffer_class class = plan->buffers[i].class;
+        p->io_count += class == IR_BUFFER_INPUT || class == IR_BUFFER_OUTPUT;
+    }
+    p->io = ir_arena_alloc(c->arena, (p->io_count + 1) * sizeof *p->io);
+    p->io_data = ir_arena_alloc(c->arena, (p->io_count + 1) * sizeof *p->io_data);
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        const ir_buffer *b = &plan->buffers[i];
+        if (b->class != IR_BUFFER_INPUT && b->class != IR_BUFFER_OUTPUT) continue;
+        IR_ASSERT(b->index >= 0 && (size_t)b->index < p->io_count && !p->io[b->index].name);
+        p->io[b->index] =
+            (cli_io){.name = b->name, .type = b->type, .output = b->class == IR_BUFFER_OUTPUT};
+    }
+}
+
 int cli_program_plan(cli *c, cli_program *p) {
     int code = find_machine(c, p);
     if (code == CLI_DONE && p->from_graph) code = prepare_graph(c, p);
@@ -54,6 +71,7 @@ int cli_program_plan(cli *c, cli_program *p) {
     start = cli_seconds();
     ir_plan_verify(p->plan);
     log_time(c, "verify plan", cli_seconds() - start);
+    find_io(c, p);
     return CLI_DONE;
 }
 
@@ -99,25 +117,7 @@ int cli_program_compile(cli *c, cli_program *p) {
 
 /* --- memory --- */
 
-static void find_io(cli *c, cli_program *p) {
-    const ir_plan *plan = p->plan;
-    for (size_t i = 0; i < plan->buffer_count; i++) {
-        ir_buffer_class class = plan->buffers[i].class;
-        p->io_count += class == IR_BUFFER_INPUT || class == IR_BUFFER_OUTPUT;
-    }
-    p->io = ir_arena_alloc(c->arena, (p->io_count + 1) * sizeof *p->io);
-    p->io_data = ir_arena_alloc(c->arena, (p->io_count + 1) * sizeof *p->io_data);
-    for (size_t i = 0; i < plan->buffer_count; i++) {
-        const ir_buffer *b = &plan->buffers[i];
-        if (b->class != IR_BUFFER_INPUT && b->class != IR_BUFFER_OUTPUT) continue;
-        IR_ASSERT(b->index >= 0 && (size_t)b->index < p->io_count && !p->io[b->index].name);
-        p->io[b->index] =
-            (cli_io){.name = b->name, .type = b->type, .output = b->class == IR_BUFFER_OUTPUT};
-    }
-}
-
 int cli_program_memory(cli *c, cli_program *p) {
-    find_io(c, p);
     p->state = rt_memory_alloc(p->plan->state_bytes);
     p->workspace = rt_memory_alloc(p->plan->workspace_bytes);
     bool good = p->state && p->workspace;

@@ -3,9 +3,9 @@
  *     cli_program p = {0};
  *     cli_want want = {.kind = IR_KIND_INFER, .batch = 16};
  *     code = cli_program_graph(c, &want, &p);       text, elaboration, graph passes
- *     code = cli_program_plan(c, &p);               lowering
+ *     code = cli_program_plan(c, &p);               lowering; inputs and outputs are known
  *     code = cli_program_compile(c, &p);            machine code in this process
- *     code = cli_program_memory(c, &p);             state, workspace, inputs and outputs
+ *     code = cli_program_memory(c, &p);             that of state, workspace, inputs and outputs
  *     cli_program_init(&p, weights);
  *     cli_program_step(&p, lr, step, seed);         once per step, on p.io
  *     cli_program_free(&p);
