@@ -191,6 +191,11 @@ static void finetunes(void **unused) {
     assert_int_equal(strncmp(recipe, "recipe finetune_net {", 21), 0);
     free(recipe);
     cli_case_expect(&t, "finetune net.cnx --resume --data data --out g", 0, "resuming 'g'");
+    cli_case_expect(&t, "finetune net.cnx --resume --data data --out nowhere", 1,
+                    "'nowhere' holds no state to resume; start the run with --from RUN");
+    assert_int_equal(cli_case_shell(&t, "test ! -e nowhere && rm g/state.safetensors"), 0);
+    cli_case_expect(&t, "finetune net.cnx --resume --data data --out g", 0,
+                    "'a/last.safetensors': encoder taken, ");
     cli_case_expect(&t, "finetune net.cnx --from g --data data --out h -D epochs=1", 0,
                     "head.fc starts anew"); /* from a classifier, too */
     cli_case_free(&t);
@@ -220,7 +225,7 @@ static void is_strict(void **unused) {
                     "-D finetune_grn=fresh",
                     0, "done: g/last");
     cli_case_expect(&t, "finetune mae.cnx --from a --data data --out h", 1,
-                    "'mae' has no output logits");
+                    "'mae' has no input label: i64[N]");
     cli_case_expect(&t, "pretrain net.cnx --data data --out h", 1,
                     "'net' has no input mask: f32[N,L]");
     cli_case_free(&t);

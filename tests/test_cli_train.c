@@ -47,8 +47,11 @@ static void learns(void **unused) {
     assert_true(atof(strstr(t.out, "\"top1\": ") + 8) == tested);
     cli_case_expect(&t, "train net.cnx --data data --out b --threads 1 -D epochs=8", 0, NULL);
     cli_case_same_run(&t, "a", "b");
-    cli_case_expect(&t, "train net.cnx --data data --out b", 1,
+    cli_case_expect(&t, "train net.cnx --data data --out b --log-json log2", 1,
                     "'b' holds a run already; --resume");
+    char *early = cli_case_read(&t, "log2", NULL);
+    assert_null(strstr(early, "\"compile\""));
+    free(early);
     cli_case_expect(&t, "train net.cnx --data data --out b --resume -D epochs=8", 0,
                     "after 8 epochs and 0 steps");
     cli_case_same_run(&t, "a", "b");
@@ -147,6 +150,37 @@ static void starts_from_weights(void **unused) {
                     "'data' has 3 classes, but 'net' gives logits for 4; try -D classes=3");
     cli_case_expect(&t, "train net.cnx --data data --out d --batch 100", 3, "100");
     cli_case_expect(&t, "train net.cnx --data data --out stdout.txt/d", 3, "stdout.txt");
+    cli_case_free(&t);
+}
+
+/* A run that was killed before its first state has no other beginning than the one it was given. */
+static void remembers_its_weights(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 64);
+    const char *resume = "train net.cnx --data data --out b -D lr=0 -D epochs=1 --resume";
+    cli_case_expect(&t, "train net.cnx --data data --out a -D epochs=1", 0, NULL);
+    cli_case_expect(&t, "train net.cnx --data data --out b --from a -D lr=0 -D epochs=1", 0, NULL);
+    assert_int_equal(cli_case_shell(&t, "cd b && rm *.safetensors"), 0);
+    cli_case_expect(&t, resume, 0,
+                    "'b' holds no state: the run starts from the beginning, with the weights of "
+                    "'a'");
+    assert_true(cli_case_same_file(&t, "a/last.safetensors", "b/last.safetensors"));
+    char command[256];
+    snprintf(command, sizeof command, "%s --from a", resume);
+    cli_case_expect(&t, command, 0, "resuming 'b' after 1 epochs");
+    snprintf(command, sizeof command, "%s --from c", resume);
+    cli_case_expect(&t, command, 1,
+                    "the run in 'b' began with the weights of 'a', but --from is 'c'");
+    cli_case_expect(&t, "train net.cnx --data data --out a -D epochs=1 --resume --from b", 1,
+                    "the run in 'a' began with random weights, but --from is 'b'");
+    assert_int_equal(cli_case_shell(&t, "rm -r b"), 0);
+    cli_case_expect(&t, resume, 0, "from the beginning, with random weights");
+    assert_int_equal(cli_case_shell(&t, "rm -r b"), 0);
+    snprintf(command, sizeof command, "%s --from a", resume);
+    cli_case_expect(&t, command, 0, "from the beginning, with the weights of 'a'");
+    assert_true(cli_case_same_file(&t, "a/last.safetensors", "b/last.safetensors"));
     cli_case_free(&t);
 }
 
@@ -289,6 +323,7 @@ int main(void) {
         cmocka_unit_test(refuses_another_run),
         cmocka_unit_test(tells_what_is_not_finite),
         cmocka_unit_test(starts_from_weights),
+        cmocka_unit_test(remembers_its_weights),
         cmocka_unit_test(predicts),
         cmocka_unit_test(needs_no_test_part),
         cmocka_unit_test(reads_folders),

@@ -198,12 +198,15 @@ static int64_t batch_for(int64_t files) {
 
 int cli_predict(cli *c) {
     predict p = {.c = c};
+    cli_weights weights = {0};
     cli_want want = {.kind = IR_KIND_INFER, .batch = batch_for((int64_t)c->options->files.count)};
     int code = cli_program_graph(c, &want, &p.program);
     if (code == CLI_DONE) code = cli_program_plan(c, &p.program);
-    if (code == CLI_DONE) code = cli_ready(c, &p.program, c->options->weights, &p.facts);
+    if (code == CLI_DONE) code = cli_load(c, &p.program, c->options->weights, &p.facts, &weights);
     if (code == CLI_DONE) code = cli_facts_names(c, c->options->classes, &p.facts);
+    if (code == CLI_DONE) code = cli_ready(c, &p.program, &weights);
     if (code == CLI_DONE) code = predict_all(&p);
+    cli_weights_free(&weights);
     cli_program_free(&p.program);
     return code;
 }

@@ -248,14 +248,17 @@ static int run_all(reconstruct *r) {
 
 int cli_reconstruct(cli *c) {
     reconstruct r = {.c = c};
+    cli_weights weights = {0};
     int64_t files = (int64_t)c->options->files.count;
     cli_want want = {.kind = IR_KIND_INFER, .batch = files < MOST_BATCH ? files : MOST_BATCH};
     int code = cli_program_graph(c, &want, &r.program);
     if (code == CLI_DONE) code = cli_program_plan(c, &r.program);
-    if (code == CLI_DONE) code = cli_ready(c, &r.program, c->options->weights, &r.facts);
+    if (code == CLI_DONE) code = cli_load(c, &r.program, c->options->weights, &r.facts, &weights);
     if (code == CLI_DONE) code = check_model(&r);
     if (code == CLI_DONE) code = new_picture(&r, c->options->files.count);
+    if (code == CLI_DONE) code = cli_ready(c, &r.program, &weights);
     if (code == CLI_DONE) code = run_all(&r);
+    cli_weights_free(&weights);
     if (r.out.pixels) rt_image_free(&r.out);
     cli_program_free(&r.program);
     return code;

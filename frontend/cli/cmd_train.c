@@ -87,13 +87,46 @@ static bool is_directory(const char *path) {
     return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
 }
 
-static int first_weights(cli_training *t, cli_weights *weights) {
-    const char *from = t->c->options->from;
-    if (!from) return cli_weights_start(t->c, &t->step, t->seed, weights);
+/* A run without state begins as it was asked to, now or when it was started: nothing was learnt. */
+static int find_beginning(cli_training *t) {
+    cli *c = t->c;
+    const char *asked = cli_run_from(t);
+    if (!t->from && asked && *asked) t->from = asked;
+    if (!t->from && c->options->command == CLI_COMMAND_finetune)
+        return cli_fail(c, CLI_USER_ERROR,
+                        "'%s' holds no state to resume; start the run with --from RUN",
+                        t->directory);
+    cli_note(c, "'%s' holds no state: the run starts from the beginning, with %s", t->directory,
+             t->from ? ir_arena_printf(c->arena, "the weights of '%s'", t->from)
+                     : "random weights");
+    return CLI_DONE;
+}
+
+/* Which directory it is, whether it holds the run already, and whose weights the run begins with.
+ */
+static int find_run(cli_training *t) {
+    cli *c = t->c;
+    const cli_options *o = c->options;
+    t->directory = o->out ? o->out : ir_arena_printf(c->arena, "runs/%s", t->facts.model);
+    t->from = o->from;
+    t->resumes = cli_run_exists(t);
+    if (!o->resume && t->resumes)
+        return cli_fail(
+            c, CLI_USER_ERROR,
+            "'%s' holds a run already; --resume continues it, --out names another place",
+            t->directory);
+    if (!o->resume) return CLI_DONE;
+    return t->resumes ? cli_run_check(t) : find_beginning(t);
+}
+
+/* What init runs on; the state of a run that goes on replaces it. */
+static int first_weights(cli_training *t) {
+    const char *from = t->from;
+    if (t->resumes || !from) return cli_weights_start(t->c, &t->step, t->seed, &t->first);
     if (is_directory(from)) from = ir_arena_printf(t->c->arena, "%s/last.safetensors", from);
     if (t->c->options->command == CLI_COMMAND_finetune)
-        return cli_weights_load_encoder(t->c, &t->step, from, weights);
-    return cli_weights_load(t->c, &t->step, from, weights);
+        return cli_weights_load_encoder(t->c, &t->step, from, &t->first);
+    return cli_weights_load(t->c, &t->step, from, &t->first);
 }
 
 /* A negative mask asks the step for a random one. */
@@ -103,42 +136,37 @@ static int ask_for_masks(cli_training *t) {
     return t->label ? CLI_DONE : cli_fail(t->c, CLI_RUN_FAILED, "out of memory for the labels");
 }
 
+/* The state before the first step of this process. */
 static int begin(cli_training *t) {
-    cli *c = t->c;
-    bool there = cli_run_exists(t);
-    if (there && !c->options->resume)
-        return cli_fail(
-            c, CLI_USER_ERROR,
-            "'%s' holds a run already; --resume continues it, --out names another place",
-            t->directory);
-    cli_weights weights;
-    int code = first_weights(t, &weights);
-    if (code == CLI_DONE) code = cli_weights_init(c, &t->step, &weights);
-    cli_weights_free(&weights);
+    int code = cli_weights_init(t->c, &t->step, &t->first);
+    cli_weights_free(&t->first);
     if (code != CLI_DONE) return code;
-    if (!there) {
-        if (c->options->resume)
-            cli_note(c, "'%s' holds no state: the run starts from the beginning", t->directory);
-        return cli_run_create(t);
-    }
+    if (!t->resumes) return cli_run_save(t);
     code = cli_run_resume(t);
     if (code == CLI_DONE)
-        cli_note(c, "resuming '%s' after %lld epochs and %lld steps", t->directory,
+        cli_note(t->c, "resuming '%s' after %lld epochs and %lld steps", t->directory,
                  (long long)t->at.epoch, (long long)t->at.batch);
     return code;
 }
 
-static int prepare(cli_training *t) {
+/* All that can go wrong at once. */
+static int check(cli_training *t) {
     int code = plan_step(t);
-    if (code == CLI_DONE) code = check_step(t);
     if (code == CLI_DONE) code = cli_training_open_data(t);
+    if (code == CLI_DONE) code = find_run(t);
     if (code == CLI_DONE && t->test_data) code = plan_test(t);
     if (code == CLI_DONE) code = check_memory(t);
     if (code == CLI_DONE) code = cli_training_start_loaders(t);
+    if (code == CLI_DONE) code = first_weights(t);
+    if (code == CLI_DONE && !t->resumes) code = cli_run_create(t);
+    return code;
+}
+
+/* Machine code takes a while. */
+static int prepare(cli_training *t) {
+    int code = check(t);
     if (code != CLI_DONE) return code;
     set_schedule(t);
-    const char *out = t->c->options->out;
-    t->directory = out ? out : ir_arena_printf(t->c->arena, "runs/%s", t->facts.model);
     t->weights = malloc((size_t)t->step.plan->weights_elements * sizeof *t->weights + 1);
     if (!t->weights) return cli_fail(t->c, CLI_RUN_FAILED, "out of memory for the weights");
     code = build(t, &t->step);
@@ -165,6 +193,7 @@ static void release(cli_training *t) {
     if (t->test_loader) rt_loader_free(t->test_loader);
     if (t->data) rt_data_close(t->data);
     if (t->test_data) rt_data_close(t->test_data);
+    cli_weights_free(&t->first);
     free(t->weights);
     free(t->label);
     cli_program_free(&t->step);

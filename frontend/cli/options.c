@@ -261,8 +261,6 @@ static int check_train(const cli_options *o) {
     int code = check_needed(o, CLI_OPTION_data);
     if (code == CLI_DONE && o->command == CLI_COMMAND_finetune && !o->resume)
         code = check_needed(o, CLI_OPTION_from);
-    if (code == CLI_DONE && o->resume && o->from)
-        code = cli_wrong_usage(o->command, "--resume contradicts --from");
     if (code == CLI_DONE && o->partial && !o->from)
         code = cli_wrong_usage(o->command, "--partial without --from");
     return code;

@@ -88,13 +88,23 @@ static int write_recipe(cli_training *t) {
     return code;
 }
 
+/* So that a run which is killed before its first state begins again with the same weights. */
+static int write_from(cli_training *t) {
+    ir_text text = {0};
+    ir_text_printf(&text, "%s\n", t->from ? t->from : "");
+    int code = cli_write_text(t->c, cli_run_file(t, "from.txt"), &text);
+    ir_text_free(&text);
+    return code;
+}
+
 int cli_run_create(cli_training *t) {
     rt_error error;
     if (!rt_make_directory(t->directory, &error)) return failed(t, &error);
     ir_text empty = {0};
-    int code = write_recipe(t);
+    int code = write_from(t);
+    if (code == CLI_DONE) code = write_recipe(t);
     if (code == CLI_DONE) code = cli_write_text(t->c, cli_run_file(t, "metrics.jsonl"), &empty);
-    return code == CLI_DONE ? cli_run_save(t) : code;
+    return code;
 }
 
 /* --- metrics --- */
@@ -150,6 +160,23 @@ static int cut_metrics(cli_training *t) {
 }
 
 /* --- resuming --- */
+
+const char *cli_run_from(const cli_training *t) {
+    const char *why, *text = cli_read_text(t->c->arena, cli_run_file(t, "from.txt"), &why);
+    return text ? ir_arena_strndup(t->c->arena, text, strcspn(text, "\n")) : NULL;
+}
+
+static int check_from(cli_training *t) {
+    const char *was = cli_run_from(t), *is = t->c->options->from;
+    if (!is || (was && strcmp(was, is) == 0)) return CLI_DONE;
+    const char *began = was && *was ? ir_arena_printf(t->c->arena, "the weights of '%s'", was)
+                        : was       ? "random weights"
+                                    : "weights that it does not name";
+    return cli_fail(t->c, CLI_USER_ERROR,
+                    "the run in '%s' began with %s, but --from is '%s'; --resume continues it "
+                    "without --from",
+                    t->directory, began, is);
+}
 
 /* The next line without its comment and the blanks around it; NULL at the end. */
 static const char *next_setting(ir_arena *arena, const char **text) {
@@ -273,18 +300,31 @@ static void read_tensors(place_reader *r) {
     }
 }
 
-int cli_run_resume(cli_training *t) {
+/* Opens the state; false after a message. */
+static bool open_state(cli_training *t, place_reader *r) {
     rt_error error;
-    int code = check_recipe(t);
+    *r = (place_reader){.t = t, .path = cli_run_file(t, "state.safetensors"), .good = true};
+    r->file = rt_tensors_open(r->path, &error);
+    if (!r->file) failed(t, &error);
+    return r->file != NULL;
+}
+
+int cli_run_check(cli_training *t) {
+    place_reader r;
+    int code = check_from(t);
+    if (code == CLI_DONE) code = check_recipe(t);
     if (code != CLI_DONE) return code;
-    place_reader r = {.t = t, .path = cli_run_file(t, "state.safetensors"), .good = true};
-    r.file = rt_tensors_open(r.path, &error);
-    if (!r.file) return failed(t, &error);
+    if (!open_state(t, &r)) return CLI_RUN_FAILED;
     check_origin(&r);
-    if (!r.good) code = CLI_USER_ERROR;
-    if (r.good) read_place(&r);
+    rt_tensors_close(r.file);
+    return r.good ? CLI_DONE : CLI_USER_ERROR;
+}
+
+int cli_run_resume(cli_training *t) {
+    place_reader r;
+    if (!open_state(t, &r)) return CLI_RUN_FAILED;
+    read_place(&r);
     if (r.good) read_tensors(&r);
     rt_tensors_close(r.file);
-    if (!r.good) return code == CLI_DONE ? CLI_RUN_FAILED : code;
-    return cut_metrics(t);
+    return r.good ? cut_metrics(t) : CLI_RUN_FAILED;
 }
