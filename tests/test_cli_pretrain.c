@@ -231,6 +231,27 @@ static void is_strict(void **unused) {
     cli_case_free(&t);
 }
 
+/* What -D says and pre-training has no use for. */
+static void has_no_use_for(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *define, *message;
+    } cases[] = {
+        {"holdout=10", "'holdout' has no effect: pre-training is not tested"},
+        {"test_epochs=2", "'test_epochs' has no effect: pre-training is not tested"},
+        {"label_smoothing=0.1", "'label_smoothing' has no effect: the model does not use it"},
+        {"head_init=0.1", "'head_init' has no effect: the model has no parameter head.fc.weight"},
+        {"crop_ratio=[1,1]", "'crop_ratio' has no effect without 'crop_scale'"},
+    };
+    cli_case t = new_case(64);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char command[256];
+        snprintf(command, sizeof command, "%s--out a -D %s", pretrain, cases[i].define);
+        cli_case_expect(&t, command, 1, cases[i].message);
+    }
+    cli_case_free(&t);
+}
+
 /* A share of the labels, images held out, few tests. */
 static void takes_few_labels(void **unused) {
     (void)unused;
@@ -605,11 +626,17 @@ static void learns_fashion(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pretrains),      cmocka_unit_test(needs_no_labels),
-        cmocka_unit_test(resumes),        cmocka_unit_test(finetunes),
-        cmocka_unit_test(is_strict),      cmocka_unit_test(takes_few_labels),
-        cmocka_unit_test(takes_masks),    cmocka_unit_test(compiles_ahead),
-        cmocka_unit_test(reconstructs),   cmocka_unit_test(reconstructs_colours),
+        cmocka_unit_test(pretrains),
+        cmocka_unit_test(needs_no_labels),
+        cmocka_unit_test(resumes),
+        cmocka_unit_test(finetunes),
+        cmocka_unit_test(is_strict),
+        cmocka_unit_test(has_no_use_for),
+        cmocka_unit_test(takes_few_labels),
+        cmocka_unit_test(takes_masks),
+        cmocka_unit_test(compiles_ahead),
+        cmocka_unit_test(reconstructs),
+        cmocka_unit_test(reconstructs_colours),
         cmocka_unit_test(learns_fashion),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

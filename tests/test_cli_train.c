@@ -312,6 +312,8 @@ static void needs_no_test_part(void **unused) {
     assert_int_equal(cli_case_shell(&t, "rm data/t10k*"), 0);
     cli_case_expect(&t, "train net.cnx --data data --out a", 0, "'data' has no test part");
     cli_case_expect(&t, "eval net.cnx --data data --weights a/best.safetensors", 3, "no test part");
+    cli_case_expect(&t, "train net.cnx --data data --out b -D test_epochs=2", 1,
+                    "'test_epochs' has no effect: there is nothing to test on");
     cli_case_free(&t);
 }
 

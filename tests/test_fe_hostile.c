@@ -23,7 +23,7 @@ static void check(const char *text, const char *expected) {
     clock_t start = clock();
     fe_model *model = fe_load_text("hostile.cnx", text, NULL, diag);
     fe_options options = {.kind = IR_KIND_TRAIN, .random = true};
-    ir_graph *graph = model ? fe_elaborate(model, &options, diag) : NULL;
+    ir_graph *graph = model ? fe_elaborate(model, &options, NULL, diag) : NULL;
     double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
     if (graph) fail_msg("this went well, expected '%s': %.200s", expected, text);
     assert_true(diag->errors > 0);

@@ -25,7 +25,7 @@ static loaded load(const char *name, const fe_options *options) {
     snprintf(path, sizeof path, "%s/models/%s.cnx", CNX_TEST_SOURCE_DIR, name);
     loaded l = {.diag = ir_diag_new()};
     l.model = fe_load(path, NULL, l.diag);
-    if (l.model) l.graph = fe_elaborate(l.model, options, l.diag);
+    if (l.model) l.graph = fe_elaborate(l.model, options, NULL, l.diag);
     if (!l.graph) {
         ir_diag_print(l.diag, stderr);
         fail_msg("%s does not elaborate", name);
@@ -271,7 +271,7 @@ static void test_wrong_defines(void **state) {
         fe_model *model = fe_load(CNX_TEST_SOURCE_DIR "/models/convnextv2_atto.cnx", NULL, diag);
         fe_options options = {.defines = &cases[i].define, .define_count = 1};
         assert_non_null(model);
-        assert_null(fe_elaborate(model, &options, diag));
+        assert_null(fe_elaborate(model, &options, NULL, diag));
         assert_int_equal(diag->errors, 1);
         if (strncmp(diag->messages[0].text, cases[i].message, strlen(cases[i].message)) != 0)
             fail_msg("found '%s', expected '%s'", diag->messages[0].text, cases[i].message);
@@ -395,7 +395,7 @@ static void check_file(const char *path) {
         fe_model *model = fe_load(path, NULL, diag);
         fe_options options = {
             .kind = train ? IR_KIND_TRAIN : IR_KIND_INFER, .batch = 2, .random = true};
-        ir_graph *graph = model ? fe_elaborate(model, &options, diag) : NULL;
+        ir_graph *graph = model ? fe_elaborate(model, &options, NULL, diag) : NULL;
         for (size_t i = 0; i < diag->count; i++)
             if (!strstr(diag->messages[i].text, "needs a value for")) {
                 ir_diag_print(diag, stderr);

@@ -87,12 +87,18 @@ static const char *usual_recipe(cli_command command) {
     return command == CLI_COMMAND_finetune ? "finetune" : NULL;
 }
 
+static bool trains(cli_command command) {
+    return command == CLI_COMMAND_train || command == CLI_COMMAND_pretrain ||
+           command == CLI_COMMAND_finetune;
+}
+
 fe_options cli_fe_options(cli *c, const cli_want *want) {
     const cli_options *o = c->options;
     fe_options options = {.kind = want->kind,
                           .batch = want->batch,
                           .random = want->random,
                           .plain_loss = want->plain_loss && !o->recipe,
+                          .no_run = !trains(o->command),
                           .recipe = o->recipe,
                           .usual = usual_recipe(o->command),
                           .defines = read_defines(c),
@@ -123,20 +129,33 @@ static uint64_t hash_of(const ir_graph *graph) {
     return hash;
 }
 
+/* --batch and --seed are fields of the recipe as well, which -D may set to something else. */
+static int check_twice(cli *c, const fe_recipe *recipe) {
+    const cli_options *o = c->options;
+    if (cli_given(o, CLI_OPTION_batch) && recipe->batch != o->batch)
+        return cli_wrong_usage(o->command, "--batch is %lld, but -D batch is %lld",
+                               (long long)o->batch, (long long)recipe->batch);
+    if (cli_given(o, CLI_OPTION_seed) && recipe->seed != (int64_t)o->seed)
+        return cli_wrong_usage(o->command, "--seed is %llu, but -D seed is %lld",
+                               (unsigned long long)o->seed, (long long)recipe->seed);
+    return CLI_DONE;
+}
+
 static int elaborate(cli *c, const cli_want *want, cli_program *p) {
     fe_model *model = cli_load_model(c);
     fe_options options = cli_fe_options(c, want);
-    bool good = model && fe_resolve_recipe(model, &options, &p->recipe, c->diag);
-    if (good) p->graph = fe_elaborate(model, &options, c->diag);
+    if (model) p->graph = fe_elaborate(model, &options, &p->recipe, c->diag);
     fe_model_free(model);
     if (!p->graph) return cli_fail_diag(c);
+    int code = check_twice(c, &p->recipe);
+    if (code != CLI_DONE) return code;
     if (want->kind == IR_KIND_TRAIN && !fe_fine_tune(p->graph, &p->recipe, c->diag))
         return cli_fail_diag(c);
     p->source_hash = hash_of(p->graph);
     if (want->loss_only && want->kind == IR_KIND_TRAIN) keep_loss_only(p->graph);
     p->batch = graph_batch(p->graph);
     if (want->fixed_batch && p->batch != want->batch)
-        return cli_wrong_usage(c->options->command, "--batch is %lld, but the inputs hold %lld",
+        return cli_wrong_usage(c->options->command, "the batch is %lld, but the inputs hold %lld",
                                (long long)p->batch, (long long)want->batch);
     return CLI_DONE;
 }

@@ -18,6 +18,15 @@ static int keep(cli_training *t, rt_data *data, bool aside) {
     return rt_data_keep(data, &subset, &error) ? CLI_DONE : failed(t, &error);
 }
 
+/* What the recipe says about tests has no effect where there are none. */
+static int check_untested(cli_training *t, const char *why) {
+    const fe_recipe *recipe = &t->step.recipe;
+    ir_diag *diag = t->c->diag;
+    if (recipe->holdout > 0) fe_recipe_unused(recipe, FE_FIELD_holdout, why, diag);
+    if (recipe->test_epochs > 1) fe_recipe_unused(recipe, FE_FIELD_test_epochs, why, diag);
+    return diag->errors ? cli_fail_diag(t->c) : CLI_DONE;
+}
+
 /* The images set aside, or else the test part, if there is one. */
 static int open_test(cli_training *t) {
     rt_error error;
@@ -25,7 +34,7 @@ static int open_test(cli_training *t) {
     bool aside = t->step.recipe.holdout > 0;
     if (!aside && !rt_data_has(directory, RT_TEST)) {
         cli_note(t->c, "'%s' has no test part: epochs are not tested", directory);
-        return CLI_DONE;
+        return check_untested(t, "there is nothing to test on");
     }
     t->test_data = rt_data_open(directory, aside ? RT_TRAIN : RT_TEST, &error);
     if (!t->test_data) return failed(t, &error);
@@ -41,7 +50,8 @@ int cli_training_open_data(cli_training *t) {
     if (!t->data) return failed(t, &error);
     int code = cli_facts_check_classes(t->c, &t->facts, t->data);
     if (code == CLI_DONE) code = keep(t, t->data, false);
-    if (code != CLI_DONE || t->masked) return code;
+    if (code != CLI_DONE) return code;
+    if (t->masked) return check_untested(t, "pre-training is not tested");
     if (!t->facts.class_names) t->facts.class_names = rt_data_class_names(t->data);
     return open_test(t);
 }
