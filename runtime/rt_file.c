@@ -211,3 +211,18 @@ bool rt_make_directory(const char *path, rt_error *error) {
     free(part);
     return good;
 }
+
+int rt_lock_directory(const char *path, rt_error *error) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        rt_fail_errno(error, "cannot open '%s'", path);
+        return -1;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    if (errno == EWOULDBLOCK)
+        rt_fail(error, "another process works in '%s'", path);
+    else
+        rt_fail_errno(error, "cannot lock '%s'", path);
+    close(fd);
+    return -1;
+}

@@ -18,5 +18,8 @@ bool rt_file_read(const char *path, size_t most, uint8_t **bytes, size_t *size, 
 bool rt_file_append_line(const char *path, const char *line, rt_error *error);
 /* Creates a directory and those above it. */
 bool rt_make_directory(const char *path, rt_error *error);
+/* A lock on a directory, which only one process has: a descriptor whose close() gives it up, or
+ * -1. */
+int rt_lock_directory(const char *path, rt_error *error);
 
 #endif

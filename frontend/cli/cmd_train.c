@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* --- programs --- */
 
@@ -198,10 +199,11 @@ static void release(cli_training *t) {
     free(t->label);
     cli_program_free(&t->step);
     cli_program_free(&t->test);
+    if (t->lock >= 0) close(t->lock);
 }
 
 static int train(cli *c) {
-    cli_training t = {.c = c, .at = {.best = -INFINITY}};
+    cli_training t = {.c = c, .lock = -1, .at = {.best = -INFINITY}};
     rt_signal_watch();
     int code = prepare(&t);
     if (code == CLI_DONE) {

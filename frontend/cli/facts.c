@@ -281,8 +281,38 @@ rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_
     return options;
 }
 
+static int64_t find_name(const char *const *names, int64_t count, const char *name) {
+    for (int64_t i = 0; i < count; i++)
+        if (strcmp(names[i], name) == 0) return i;
+    return -1;
+}
+
+/* Names may differ, but none may stand for another class. */
+static int check_names(cli *c, const cli_facts *facts, const rt_data *data) {
+    const char *const *names = rt_data_class_names(data), *const *own = facts->class_names;
+    int64_t count = rt_data_classes(data), first = -1;
+    if (!own) return CLI_DONE;
+    for (int64_t k = 0; k < count; k++) {
+        if (k < facts->classes && strcmp(names[k], own[k]) == 0) continue;
+        int64_t place = find_name(own, facts->classes, names[k]);
+        if (place >= 0)
+            return cli_fail(c, CLI_USER_ERROR,
+                            "class %lld of '%s' is '%s', which is class %lld of '%s'; both must "
+                            "have their classes in the same order",
+                            (long long)k, c->options->data, names[k], (long long)place,
+                            facts->model);
+        if (first < 0) first = k;
+    }
+    if (first >= 0 && first < facts->classes)
+        cli_note(c, "classes go by their order: class %lld is '%s' in '%s', '%s' in '%s'",
+                 (long long)first, names[first], c->options->data, own[first], facts->model);
+    return CLI_DONE;
+}
+
 int cli_facts_check_classes(cli *c, const cli_facts *facts, const rt_data *data) {
-    if (facts->classes == 0 || rt_data_classes(data) == facts->classes) return CLI_DONE;
+    if (facts->classes == 0) return CLI_DONE;
+    int code = check_names(c, facts, data);
+    if (code != CLI_DONE || rt_data_classes(data) == facts->classes) return code;
     return cli_fail(c, CLI_USER_ERROR,
                     "'%s' has %lld classes, but '%s' gives logits for %lld; try -D classes=%lld",
                     c->options->data, (long long)rt_data_classes(data), facts->model,

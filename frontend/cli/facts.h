@@ -32,7 +32,8 @@ int cli_facts_names(cli *c, const char *path, cli_facts *facts);
 rt_pair *cli_facts_pairs(cli *c, const cli_facts *facts, size_t *count);
 /* Options of a loader of evaluation or training images, without augmentation. */
 rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_t threads);
-/* The data set has, if any are needed, as many classes as the model; returns an exit code. */
+/* The data set has, if any are needed, as many classes as the model, and none of them stands where
+ * the model has another one of its names; returns an exit code. */
 int cli_facts_check_classes(cli *c, const cli_facts *facts, const rt_data *data);
 
 #endif

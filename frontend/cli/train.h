@@ -43,6 +43,7 @@ typedef struct cli_training {
     int64_t *label;        /* (batch) of a masked autoencoder, which has no input for them */
     const char *directory; /* of the run */
     const char *from;      /* the file or run whose weights it began with; NULL: random ones */
+    int lock;              /* on the directory; -1: not yet */
     bool resumes;          /* the directory holds a state, which is where this process begins */
     cli_weights first;     /* until the state is made of them */
     float *weights;        /* the parameters before the current step */

@@ -40,7 +40,7 @@ int cli_run_save_weights(cli_training *t, const char *name) {
     return good ? CLI_DONE : failed(t, &error);
 }
 
-enum { PLACE_PAIRS = 10 };
+enum { PLACE_PAIRS = 11 };
 
 /* Floating point numbers are written in hexadecimal, so that they come back bit for bit. */
 static size_t place_pairs(const cli_training *t, ir_arena *a, rt_pair *pairs) {
@@ -49,6 +49,7 @@ static size_t place_pairs(const cli_training *t, ir_arena *a, rt_pair *pairs) {
     pairs[n++] = (rt_pair){"cnx_state", "1"};
     pairs[n++] = (rt_pair){"model", t->facts.model};
     pairs[n++] = (rt_pair){"graph", ir_arena_printf(a, "%016" PRIx64, t->step.source_hash)};
+    pairs[n++] = (rt_pair){"cpu", t->step.target->facts.name};
     pairs[n++] = (rt_pair){"data", ir_arena_printf(a, "%" PRId64, rt_data_count(t->data))};
     pairs[n++] = (rt_pair){"epoch", ir_arena_printf(a, "%" PRId64, at->epoch)};
     pairs[n++] = (rt_pair){"batch", ir_arena_printf(a, "%" PRId64, at->batch)};
@@ -97,11 +98,18 @@ static int write_from(cli_training *t) {
     return code;
 }
 
+static int lock(cli_training *t) {
+    rt_error error;
+    t->lock = rt_lock_directory(t->directory, &error);
+    return t->lock < 0 ? failed(t, &error) : CLI_DONE;
+}
+
 int cli_run_create(cli_training *t) {
     rt_error error;
     if (!rt_make_directory(t->directory, &error)) return failed(t, &error);
     ir_text empty = {0};
-    int code = write_from(t);
+    int code = lock(t);
+    if (code == CLI_DONE) code = write_from(t);
     if (code == CLI_DONE) code = write_recipe(t);
     if (code == CLI_DONE) code = cli_write_text(t->c, cli_run_file(t, "metrics.jsonl"), &empty);
     return code;
@@ -138,7 +146,8 @@ int cli_run_add_metrics(cli_training *t, const cli_epoch *e) {
     return good ? CLI_DONE : failed(t, &error);
 }
 
-/* A line per finished epoch: what a killed run wrote after its last state goes. */
+/* A line per finished epoch: what a killed run wrote after its last state goes. Lines that are lost
+ * are no reason to stop: nothing is learnt from them. */
 static int cut_metrics(cli_training *t) {
     const char *why, *path = cli_run_file(t, "metrics.jsonl");
     const char *text = cli_read_text(t->c->arena, path, &why);
@@ -146,9 +155,11 @@ static int cut_metrics(cli_training *t) {
     const char *end = text;
     for (int64_t i = 0; i < t->at.epoch; i++) {
         const char *newline = strchr(end, '\n');
-        if (!newline)
-            return cli_fail(t->c, CLI_RUN_FAILED, "'%s' has %lld lines, expected %lld", path,
-                            (long long)i, (long long)t->at.epoch);
+        if (!newline) {
+            cli_note(t->c, "'%s' has %lld lines of %lld epochs: the others are lost", path,
+                     (long long)i, (long long)t->at.epoch);
+            break;
+        }
         end = newline + 1;
     }
     if (!*end) return CLI_DONE;
@@ -280,6 +291,16 @@ static void check_origin(place_reader *r) {
     }
 }
 
+/* Other kernels add in another order. */
+static void compare_cpu(const place_reader *r) {
+    const char *was = rt_tensors_metadata(r->file, "cpu"), *is = r->t->step.target->facts.name;
+    if (was && strcmp(was, is) != 0)
+        cli_note(r->t->c,
+                 "'%s' was trained on %s, now on %s: right, but not the same bits; --cpu %s "
+                 "continues exactly",
+                 r->t->directory, was, is, was);
+}
+
 static void read_tensors(place_reader *r) {
     const ir_plan *plan = r->t->step.plan;
     for (size_t i = 0; i < plan->buffer_count && r->good; i++) {
@@ -311,11 +332,13 @@ static bool open_state(cli_training *t, place_reader *r) {
 
 int cli_run_check(cli_training *t) {
     place_reader r;
-    int code = check_from(t);
+    int code = lock(t);
+    if (code == CLI_DONE) code = check_from(t);
     if (code == CLI_DONE) code = check_recipe(t);
     if (code != CLI_DONE) return code;
     if (!open_state(t, &r)) return CLI_RUN_FAILED;
     check_origin(&r);
+    if (r.good) compare_cpu(&r);
     rt_tensors_close(r.file);
     return r.good ? CLI_DONE : CLI_USER_ERROR;
 }
