@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const ir_kind_names[] = {"infer", "grad", "train"};
+
 ir_graph *ir_graph_new(const char *name, ir_kind kind) {
     ir_arena *arena = ir_arena_new();
     ir_graph *graph = ir_arena_alloc(arena, sizeof *graph);

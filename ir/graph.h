@@ -116,6 +116,7 @@ typedef struct ir_node {
 } ir_node;
 
 typedef enum ir_kind { IR_KIND_INFER, IR_KIND_GRAD, IR_KIND_TRAIN } ir_kind;
+extern const char *const ir_kind_names[]; /* "infer", "grad", "train" */
 
 typedef struct ir_output {
     const char *name;

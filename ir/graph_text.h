@@ -8,8 +8,7 @@
 
 #include <stdbool.h>
 
-extern const char *const ir_kind_names[]; /* indexed by ir_kind */
-bool ir_text_word_byte(char c);           /* may stand inside a word */
+bool ir_text_word_byte(char c); /* may stand inside a word */
 bool ir_text_is_word(const char *text);
 
 #endif

@@ -299,18 +299,9 @@ static void put_regions(ir_text *out, const ir_plan *plan, const char *title,
     }
 }
 
-static const char *kind_name(ir_kind kind) {
-    switch (kind) {
-    case IR_KIND_INFER: return "infer";
-    case IR_KIND_GRAD: return "grad";
-    case IR_KIND_TRAIN: return "train";
-    }
-    IR_BUG("kind %d", (int)kind);
-}
-
 void ir_plan_print(const ir_plan *plan, ir_text *out) {
     ir_text_printf(out, "plan %s %s batch %lld workers %lld machine %s\n", plan->name,
-                   kind_name(plan->kind), (long long)plan->batch, (long long)plan->workers,
+                   ir_kind_names[plan->kind], (long long)plan->batch, (long long)plan->workers,
                    plan->machine ? plan->machine->name : "-");
     ir_text_printf(out, "weights %zu elements %lld\n", plan->weight_count,
                    (long long)plan->weights_elements);

@@ -111,8 +111,8 @@ static random_run random_run_new(uint64_t seed, ir_kind kind, const ir_machine *
     size_t count = 0;
     for (size_t i = 0; i < pass_count(); i++)
         if (pass_get(i)->need == PASS_OPTIONAL) off[count++] = pass_get(i)->name;
-    for (size_t i = 0; i < pass_lower_pass_count(); i++)
-        lower_off[i] = pass_lower_pass_name(i);
+    for (size_t i = 0; i < pass_lower_count(); i++)
+        lower_off[i] = pass_lower_get(i)->name;
     random_graph random = random_graph_new(seed, kind);
     ir_diag *diag = ir_diag_new();
     /* A large eps: Adam divides by the gradient, and would blow up its rounding errors. */

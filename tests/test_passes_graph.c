@@ -380,7 +380,11 @@ static void test_wrong_names(void **state) {
     check_mistake((pass_options){.dump_after = NAMES("cse.0")},
                   "dump after: there is no pass 'cse.0'", "did you mean 'cse'?");
     check_mistake((pass_options){.dump_after = NAMES("cse"), .disabled = NAMES("cse")},
-                  "dump after: pass 'cse' is disabled", NULL);
+                  "dump after cse: pass 'cse' is disabled", NULL);
+    check_mistake((pass_options){.dump_after = NAMES("dce"), .stop_after = "cse"},
+                  "dump after dce: pass 'dce' runs 0 times in a program of kind infer that stops "
+                  "after cse",
+                  NULL);
 }
 
 /* What a file may hold and lowering may not see is taken apart or reported with its place. */

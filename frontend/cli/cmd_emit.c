@@ -160,7 +160,8 @@ int cli_emit(cli *c) {
     cli_want want = {.kind = o->train ? IR_KIND_TRAIN : IR_KIND_INFER,
                      .any_kind = !o->train && !o->infer,
                      .random = o->train,
-                     .loss_only = true};
+                     .loss_only = true,
+                     .graph_only = o->emit_ir};
     code = cli_program_graph(c, &want, &p);
     if (code == CLI_DONE && !o->emit_ir) code = cli_program_plan(c, &p);
     if (code == CLI_DONE) code = o->emit_obj ? emit_object(c, &p) : emit_text(c, &p);

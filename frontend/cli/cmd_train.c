@@ -48,7 +48,7 @@ static int plan_step(cli_training *t) {
 }
 
 static int plan_test(cli_training *t) {
-    cli_want want = {.kind = IR_KIND_INFER, .batch = t->step.batch};
+    cli_want want = {.kind = IR_KIND_INFER, .batch = t->step.batch, .second = true};
     int code = cli_program_graph(t->c, &want, &t->test);
     return code == CLI_DONE ? cli_program_plan(t->c, &t->test) : code;
 }

@@ -64,7 +64,7 @@ int cli_program_plan(cli *c, cli_program *p) {
     pass_lower_options options = {.machine = &p->target->facts,
                                   .workers = p->threads,
                                   .disabled = p->lower_disabled,
-                                  .dump = p->dump_lowering ? stderr : NULL};
+                                  .dump_after = p->lower_dump_after};
     double start = cli_seconds();
     p->plan = pass_lower(p->graph, &options);
     log_time(c, "lower", cli_seconds() - start);
