@@ -16,6 +16,7 @@ typedef struct cli {
     ir_arena *arena; /* texts that live as long as the command */
     ir_diag *diag;   /* the user's errors */
     FILE *log;       /* --log-json, or NULL */
+    int log_error;   /* errno of the first write to it that failed, or 0 */
 } cli;
 
 /* The commands; cli_emit is what happens without a command word. */
@@ -25,6 +26,12 @@ typedef struct cli {
 
 /* Prints "cnxc: MESSAGE" and logs it; returns `code`. */
 int cli_fail(cli *c, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Likewise, and how the command is used; returns CLI_WRONG_USAGE. */
+int cli_wrong_usage(cli *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Wrong usage if any of these options (CLI_BIT) is given: "--cpu has no effect on WHAT". */
+int cli_refuse(cli *c, uint64_t options, const char *what);
+/* An event of the log for what is wrong with the command line and printed already. */
+void cli_log_error(cli *c, const char *message, int code);
 /* Prints the collected diagnostics and logs them; returns CLI_USER_ERROR. */
 int cli_fail_diag(cli *c);
 /* A line for people. */
@@ -32,6 +39,9 @@ void cli_note(cli *c, const char *format, ...) __attribute__((format(printf, 2, 
 /* Begins an event of the log, with its name; members follow; cli_event_end writes and frees it. */
 cli_json cli_event(const char *name);
 void cli_event_end(cli *c, cli_json *event);
+/* Opens --log-json, if it is given; closes it. Both return `code`, or that of a failure. */
+int cli_log_open(cli *c, int code);
+int cli_log_close(cli *c, int code);
 
 /* files.c */
 /* A whole file as text, NUL-terminated, in the arena; NULL with a message in *why. */

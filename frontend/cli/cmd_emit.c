@@ -11,45 +11,25 @@
 
 /* --- which options a stage uses --- */
 
-static int unused(cli *c, const cli_option *options, const char *const *names, size_t count) {
-    const cli_options *o = c->options;
-    const char *stage = o->emit_ast ? "--emit-ast" : o->emit_ir ? "--emit-ir" : "--emit-plan";
-    for (size_t i = 0; i < count; i++)
-        if (cli_given(o, options[i]))
-            return cli_wrong_usage(o->command, "%s has no effect on %s", names[i], stage);
-    return CLI_DONE;
-}
-
-#define UNUSED(c, options, names) unused(c, options, names, sizeof(options) / sizeof *(options))
-
 /* An option that the stage comes too early for is a mistake of the user. */
 static int check_options(cli *c) {
-    static const cli_option text[] = {
-        CLI_OPTION_infer,       CLI_OPTION_train,   CLI_OPTION_recipe,
-        CLI_OPTION_define,      CLI_OPTION_batch,   CLI_OPTION_dump_after,
-        CLI_OPTION_time_passes, CLI_OPTION_densify, CLI_OPTION_no_pass};
-    static const char *const text_names[] = {
-        "--infer",      "--train",       "--recipe",  "-D",       "--batch",
-        "--dump-after", "--time-passes", "--densify", "--no-pass"};
-    static const cli_option machine[] = {CLI_OPTION_cpu, CLI_OPTION_threads};
-    static const char *const machine_names[] = {"--cpu", "--threads"};
-    static const cli_option target[] = {CLI_OPTION_target};
-    static const char *const target_names[] = {"--target"};
     const cli_options *o = c->options;
-    int code = CLI_DONE;
-    if (o->emit_ast) code = UNUSED(c, text, text_names);
-    if (code == CLI_DONE && (o->emit_ast || o->emit_ir)) code = UNUSED(c, machine, machine_names);
-    if (code == CLI_DONE && (o->emit_ast || o->emit_ir || o->emit_plan))
-        code = UNUSED(c, target, target_names);
-    return code;
+    uint64_t late = CLI_BIT(target);
+    if (!o->emit_ast && !o->emit_ir && !o->emit_plan) return CLI_DONE;
+    if (o->emit_ast || o->emit_ir) late |= CLI_BIT(cpu) | CLI_BIT(threads);
+    if (o->emit_ast)
+        late |= CLI_BIT(infer) | CLI_BIT(train) | CLI_BIT(recipe) | CLI_BIT(define) |
+                CLI_BIT(batch) | CLI_BIT(dump_after) | CLI_BIT(time_passes) | CLI_BIT(densify) |
+                CLI_BIT(no_pass);
+    const char *stage = o->emit_ast ? "--emit-ast" : o->emit_ir ? "--emit-ir" : "--emit-plan";
+    return cli_refuse(c, late, stage);
 }
 
 /* --- texts --- */
 
 static int emit_ast(cli *c) {
     if (cli_is_graph_file(c->options->model))
-        return cli_wrong_usage(c->options->command, "'%s' is a graph and has no syntax tree",
-                               c->options->model);
+        return cli_wrong_usage(c, "'%s' is a graph and has no syntax tree", c->options->model);
     fe_model *model = cli_load_model(c);
     if (!model) return cli_fail_diag(c);
     ir_text out = {0};
@@ -116,8 +96,7 @@ static int write_object(cli *c, const cli_program *p, const float *weights) {
     const char *stem = stem_of(c->arena, path);
     const char *header_path = ir_arena_printf(c->arena, "%s.h", stem);
     if (strcmp(path, header_path) == 0)
-        return cli_wrong_usage(c->options->command,
-                               "-o is '%s'; expected an object, since the header gets this name",
+        return cli_wrong_usage(c, "-o is '%s'; expected an object, since the header gets this name",
                                path);
     cg_object_options options = {.prefix = prefix_of(c->arena, stem),
                                  .machine = p->target,
@@ -141,8 +120,7 @@ static int write_object(cli *c, const cli_program *p, const float *weights) {
 static int emit_object(cli *c, cli_program *p) {
     if (!c->options->weights) return write_object(c, p, NULL);
     if (p->plan->kind != IR_KIND_INFER)
-        return cli_wrong_usage(c->options->command,
-                               "--weights are embedded in inference objects only");
+        return cli_wrong_usage(c, "--weights are embedded in inference objects only");
     cli_weights weights;
     int code = cli_weights_load(c, p, c->options->weights, &weights);
     if (code == CLI_DONE) code = cli_weights_gather(c, p, &weights);

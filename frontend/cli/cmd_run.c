@@ -275,14 +275,9 @@ static int run_reference(run *r) {
 
 /* Options about machine code mean nothing to the reference. */
 static int check_reference(cli *c) {
-    static const cli_option unused[] = {CLI_OPTION_cpu, CLI_OPTION_threads, CLI_OPTION_no_pass,
-                                        CLI_OPTION_perf_map};
-    static const char *const names[] = {"--cpu", "--threads", "--no-pass", "--perf-map"};
-    for (size_t i = 0; c->options->reference && i < sizeof unused / sizeof *unused; i++)
-        if (cli_given(c->options, unused[i]))
-            return cli_wrong_usage(c->options->command, "%s has no effect on --reference",
-                                   names[i]);
-    return CLI_DONE;
+    if (!c->options->reference) return CLI_DONE;
+    return cli_refuse(c, CLI_BIT(cpu) | CLI_BIT(threads) | CLI_BIT(no_pass) | CLI_BIT(perf_map),
+                      "--reference");
 }
 
 static int prepare(run *r) {

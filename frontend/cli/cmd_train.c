@@ -34,7 +34,7 @@ static int check_step(cli_training *t) {
 static int plan_step(cli_training *t) {
     cli *c = t->c;
     if (cli_is_graph_file(c->options->model))
-        return cli_wrong_usage(c->options->command,
+        return cli_wrong_usage(c,
                                "'%s' is a graph without a recipe; expected a "
                                "file .cnx",
                                c->options->model);

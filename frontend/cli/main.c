@@ -15,24 +15,13 @@ static int dispatch(cli *c) {
     return commands[c->options->command](c);
 }
 
-static int run(const cli_options *options) {
+/* `code` is what the command line came to. */
+static int run(const cli_options *options, int code) {
     cli c = {.options = options, .arena = ir_arena_new(), .diag = ir_diag_new()};
-    int code = CLI_DONE;
-    if (options->log_json) {
-        c.log = fopen(options->log_json, "w");
-        if (!c.log)
-            code = cli_fail(&c, CLI_RUN_FAILED, "cannot write '%s': %s", options->log_json,
-                            strerror(errno));
-    }
+    code = cli_log_open(&c, code);
+    if (options->mistake) cli_log_error(&c, options->mistake, code);
     if (code == CLI_DONE) code = dispatch(&c);
-    cli_json event = cli_event("end");
-    cli_json_whole(&event, "exit", code);
-    cli_event_end(&c, &event);
-    if (c.log && fclose(c.log) != 0) {
-        c.log = NULL;
-        code = cli_fail(&c, CLI_RUN_FAILED, "cannot write '%s': %s", options->log_json,
-                        strerror(errno));
-    }
+    code = cli_log_close(&c, code);
     ir_diag_free(c.diag);
     ir_arena_free(c.arena);
     return code;
@@ -43,7 +32,7 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a closed stdout is a write error with a message */
     cli_options options;
     int code = cli_options_parse(&options, argc, argv);
-    if (code == CLI_DONE && !options.answered) code = run(&options);
+    if (!options.answered) code = run(&options, code);
     if (code == CLI_DONE && options.answered && fflush(stdout) != 0) {
         fprintf(stderr, "cnxc: cannot write to stdout: %s\n", strerror(errno));
         code = CLI_RUN_FAILED;

@@ -1,8 +1,9 @@
 /* The command line: which command, which options, and whether they go together.
  *
  * Commands and options are rows of commands.def and options.def. An option that the command does
- * not use is wrong usage, so nothing is accepted and ignored. Messages are printed here; exit codes
- * are part of the contract: 0 done, 1 the user's error, 2 wrong usage, 3 a run that failed.
+ * not use is wrong usage, so nothing is accepted and ignored. Messages are printed here, and reach
+ * the log if --log-json stands before the mistake; exit codes are part of the contract: 0 done, 1
+ * the user's error, 2 wrong usage, 3 a run that failed.
  *
  *     cli_options o;
  *     int code = cli_options_parse(&o, argc, argv);      CLI_DONE also after --help
@@ -42,6 +43,7 @@ typedef struct cli_options {
     cli_list files;    /* predict: the images */
     uint64_t given;    /* bit CLI_OPTION_x: option x was on the command line */
     bool answered;     /* --help, --help-ops or --version: already printed, nothing to run */
+    char *mistake;     /* what is wrong with the line: already printed; NULL if nothing is */
 #define CLI_FIELD_FLAG(field) bool field;
 #define CLI_FIELD_TEXT(field) const char *field;
 #define CLI_FIELD_COUNT(field) int64_t field;
@@ -60,12 +62,13 @@ void cli_options_free(cli_options *o);
 static inline bool cli_given(const cli_options *o, cli_option option) {
     return o->given >> option & 1;
 }
+#define CLI_BIT(option) ((uint64_t)1 << CLI_OPTION_##option) /* in `given` */
 
-/* Prints "cnxc: ..." and how the command is used; returns CLI_WRONG_USAGE. */
-int cli_wrong_usage(cli_command command, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Prints "cnxc: MESSAGE" and how the command is used. */
+void cli_print_wrong_usage(cli_command command, const char *message);
 
 const char *cli_command_name(cli_command command);
+const char *cli_option_spelling(cli_option option); /* "--batch" */
 
 /* help.c */
 void cli_print_help(FILE *out);

@@ -16,8 +16,7 @@ static int find_machine(cli *c, cli_program *p) {
     ir_text names = {0};
     for (size_t i = 0; i < cg_machine_count(); i++)
         ir_text_printf(&names, "%s%s", i ? ", " : "", cg_machine_at(i)->facts.name);
-    int code = cli_wrong_usage(c->options->command, "--cpu is '%s'; expected %s or native", name,
-                               names.data);
+    int code = cli_wrong_usage(c, "--cpu is '%s'; expected %s or native", name, names.data);
     ir_text_free(&names);
     return code;
 }

@@ -16,15 +16,10 @@ bool cli_is_graph_file(const char *path) {
 
 /* What belongs to the language or to graph passes has no meaning for a finished graph. */
 static int check_graph_options(cli *c) {
-    static const cli_option unused[] = {CLI_OPTION_define, CLI_OPTION_recipe, CLI_OPTION_stop_after,
-                                        CLI_OPTION_densify};
-    static const char *const names[] = {"-D", "--recipe", "--stop-after", "--densify"};
-    for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
-        if (cli_given(c->options, unused[i]))
-            return cli_wrong_usage(c->options->command,
-                                   "%s has no effect on '%s': a .cnxir file is a finished graph",
-                                   names[i], c->options->model);
-    return CLI_DONE;
+    uint64_t early = CLI_BIT(define) | CLI_BIT(recipe) | CLI_BIT(stop_after) | CLI_BIT(densify);
+    return cli_refuse(
+        c, early,
+        ir_arena_printf(c->arena, "'%s': a .cnxir file is a finished graph", c->options->model));
 }
 
 /* Dimension 0 of the inputs; 1 if there is none. */
@@ -44,12 +39,12 @@ static int parse_graph(cli *c, const cli_want *want, cli_program *p) {
     p->graph = ir_graph_parse(source, c->diag);
     if (!p->graph || !ir_verify(p->graph, c->diag)) return cli_fail_diag(c);
     if (p->graph->kind != want->kind && !want->any_kind)
-        return cli_wrong_usage(c->options->command, "'%s' is a graph of kind %s; expected %s", path,
+        return cli_wrong_usage(c, "'%s' is a graph of kind %s; expected %s", path,
                                ir_kind_names[p->graph->kind], ir_kind_names[want->kind]);
     int64_t batch = graph_batch(p->graph);
     bool given = cli_given(c->options, CLI_OPTION_batch);
     if (given && c->options->batch != batch)
-        return cli_wrong_usage(c->options->command, "--batch is %lld, but '%s' is for batch %lld",
+        return cli_wrong_usage(c, "--batch is %lld, but '%s' is for batch %lld",
                                (long long)c->options->batch, path, (long long)batch);
     if (want->fixed_batch && batch != want->batch)
         return cli_fail(c, CLI_USER_ERROR, "'%s' is for batch %lld, but the inputs hold %lld", path,
@@ -124,10 +119,10 @@ static uint64_t hash_of(const ir_graph *graph) {
 static int check_twice(cli *c, const fe_recipe *recipe) {
     const cli_options *o = c->options;
     if (cli_given(o, CLI_OPTION_batch) && recipe->batch != o->batch)
-        return cli_wrong_usage(o->command, "--batch is %lld, but -D batch is %lld",
-                               (long long)o->batch, (long long)recipe->batch);
+        return cli_wrong_usage(c, "--batch is %lld, but -D batch is %lld", (long long)o->batch,
+                               (long long)recipe->batch);
     if (cli_given(o, CLI_OPTION_seed) && recipe->seed != (int64_t)o->seed)
-        return cli_wrong_usage(o->command, "--seed is %llu, but -D seed is %lld",
+        return cli_wrong_usage(c, "--seed is %llu, but -D seed is %lld",
                                (unsigned long long)o->seed, (long long)recipe->seed);
     return CLI_DONE;
 }
@@ -146,7 +141,7 @@ static int elaborate(cli *c, const cli_want *want, cli_program *p) {
     if (want->loss_only && want->kind == IR_KIND_TRAIN) keep_loss_only(p->graph);
     p->batch = graph_batch(p->graph);
     if (want->fixed_batch && p->batch != want->batch)
-        return cli_wrong_usage(c->options->command, "the batch is %lld, but the inputs hold %lld",
+        return cli_wrong_usage(c, "the batch is %lld, but the inputs hold %lld",
                                (long long)p->batch, (long long)want->batch);
     return CLI_DONE;
 }

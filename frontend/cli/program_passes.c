@@ -14,10 +14,8 @@ static int unknown_pass(cli *c, const char *option, const char *name) {
     for (size_t i = 0; i < pass_lower_count() && count < 256; i++)
         names[count++] = pass_lower_get(i)->name;
     const char *near = ir_nearest(name, names, count);
-    if (!near)
-        return cli_wrong_usage(c->options->command, "%s: there is no pass '%s'", option, name);
-    return cli_wrong_usage(c->options->command,
-                           "%s: there is no pass '%s'\nhint: did you mean '%s'?", option, name,
+    if (!near) return cli_wrong_usage(c, "%s: there is no pass '%s'", option, name);
+    return cli_wrong_usage(c, "%s: there is no pass '%s'\nhint: did you mean '%s'?", option, name,
                            near);
 }
 
@@ -31,9 +29,8 @@ typedef struct pass_scope {
 } pass_scope;
 
 static int no_lowering(const pass_scope *s, const char *option, const char *name) {
-    return cli_wrong_usage(s->c->options->command,
-                           "%s %s has no effect on --emit-ir, which ends before lowering", option,
-                           name);
+    return cli_wrong_usage(s->c, "%s %s has no effect on --emit-ir, which ends before lowering",
+                           option, name);
 }
 
 /* A run of a graph pass, such as cse or cse.2; *takes_place says whether it is one. */
@@ -42,11 +39,11 @@ static int check_run(const pass_scope *s, const char *option, const char *name, 
     ir_text why = {0};
     *takes_place = false;
     if (!s->graph)
-        return cli_wrong_usage(s->c->options->command,
-                               "%s %s: a .cnxir file goes through no graph pass", option, name);
+        return cli_wrong_usage(s->c, "%s %s: a .cnxir file goes through no graph pass", option,
+                               name);
     *takes_place = pass_takes_place(name, s->kind, &s->options, &why);
     if (!*takes_place && !s->second)
-        code = cli_wrong_usage(s->c->options->command, "%s %s: %s", option, name, why.data);
+        code = cli_wrong_usage(s->c, "%s %s: %s", option, name, why.data);
     ir_text_free(&why);
     return code;
 }
@@ -68,8 +65,7 @@ static int split_disabled(const pass_scope *s, cli_program *p) {
             continue;
         }
         if (info->need == PASS_REQUIRED)
-            return cli_wrong_usage(c->options->command, "--no-pass: '%s' cannot be left out: %s",
-                                   name, info->doc);
+            return cli_wrong_usage(c, "--no-pass: '%s' cannot be left out: %s", name, info->doc);
         bool takes_place;
         int code = check_run(s, "--no-pass", name, &takes_place);
         if (code != CLI_DONE) return code;
@@ -82,14 +78,14 @@ static int check_lower_dump(const pass_scope *s, const cli_program *p,
                             const pass_lower_info *pass) {
     if (!s->lowering) return no_lowering(s, "--dump-after", pass->name);
     if (!pass->fuses)
-        return cli_wrong_usage(s->c->options->command,
+        return cli_wrong_usage(s->c,
                                "--dump-after %s: there is nothing to print after this pass of "
                                "lowering; expected a graph pass, fuse_* or all",
                                pass->name);
     for (const char **name = p->lower_disabled; *name; name++)
         if (strcmp(*name, pass->name) == 0)
-            return cli_wrong_usage(s->c->options->command, "--dump-after %s: pass '%s' is disabled",
-                                   pass->name, pass->name);
+            return cli_wrong_usage(s->c, "--dump-after %s: pass '%s' is disabled", pass->name,
+                                   pass->name);
     return CLI_DONE;
 }
 
@@ -135,7 +131,7 @@ static int check_any(const pass_scope *s) {
     for (size_t i = 0; i < o->dump_after.count; i++)
         all |= strcmp(o->dump_after.item[i], "all") == 0;
     if (s->graph || s->lowering || (!all && !o->time_passes)) return CLI_DONE;
-    return cli_wrong_usage(o->command, "%s has no effect on '%s' with --emit-ir: no pass runs",
+    return cli_wrong_usage(s->c, "%s has no effect on '%s' with --emit-ir: no pass runs",
                            all ? "--dump-after all" : "--time-passes", o->model);
 }
 
@@ -183,8 +179,8 @@ static bool is_sparse(const ir_graph *graph) {
 int cli_run_passes(cli *c, const cli_want *want, cli_program *p) {
     const cli_options *o = c->options;
     if (o->densify && !is_sparse(p->graph))
-        return cli_wrong_usage(
-            o->command, "--densify has no effect on '%s': it has no tile-sparse tensors", o->model);
+        return cli_wrong_usage(c, "--densify has no effect on '%s': it has no tile-sparse tensors",
+                               o->model);
     pass_options options = {.optimizer = optimizer_of(&p->recipe),
                             .densify = o->densify,
                             .disabled = p->disabled,
