@@ -110,23 +110,44 @@ static bool sync_folder_of(const char *path, rt_error *error) {
     return good;
 }
 
-bool rt_file_commit(rt_file *file, rt_error *error) {
+/* All that was written is on the disk, still beside the target. */
+static bool sync_file(rt_file *file) {
     if (!file->failed && (fflush(file->stream) != 0 || fsync(fileno(file->stream)) != 0)) {
         file->failed = true;
         rt_fail_errno(&file->first, "cannot write '%s'", file->fresh);
     }
-    if (!file->failed && rename(file->fresh, file->path) != 0) {
+    return !file->failed;
+}
+
+static bool replace_target(rt_file *file) {
+    if (rename(file->fresh, file->path) != 0) {
         file->failed = true;
         rt_fail_errno(&file->first, "cannot rename '%s' to '%s'", file->fresh, file->path);
     }
-    if (file->failed) {
-        *error = file->first;
-        rt_file_abandon(file);
-        return false;
+    return !file->failed;
+}
+
+bool rt_file_commit_all(rt_file *const *files, size_t count, rt_error *error) {
+    size_t synced = 0, replaced = 0;
+    while (synced < count && sync_file(files[synced]))
+        synced++;
+    while (synced == count && replaced < count && replace_target(files[replaced]))
+        replaced++;
+    bool good = replaced == count;
+    if (!good) *error = files[synced < count ? synced : replaced]->first;
+    for (size_t i = 0; i < count; i++) {
+        if (i >= replaced) {
+            rt_file_abandon(files[i]);
+            continue;
+        }
+        good = good && sync_folder_of(files[i]->path, error);
+        free_file(files[i]);
     }
-    bool good = sync_folder_of(file->path, error);
-    free_file(file);
     return good;
+}
+
+bool rt_file_commit(rt_file *file, rt_error *error) {
+    return rt_file_commit_all(&file, 1, error);
 }
 
 void rt_file_abandon(rt_file *file) {

@@ -10,6 +10,8 @@ rt_file *rt_file_create(const char *path, rt_error *error);
 /* After a failure, further writes do nothing and rt_file_commit reports the first error. */
 void rt_file_write(rt_file *file, const void *data, size_t bytes);
 bool rt_file_commit(rt_file *file, rt_error *error); /* frees `file` in any case */
+/* Files that belong together: none takes its place before all are on the disk. Frees them. */
+bool rt_file_commit_all(rt_file *const *files, size_t count, rt_error *error);
 void rt_file_abandon(rt_file *file);
 /* The whole file in memory, with a NUL behind it that does not count; free() it. A file of more
  * than `most` bytes is an error. */

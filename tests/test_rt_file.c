@@ -90,6 +90,34 @@ static void test_disk_full(void **state) {
     assert_int_equal(scratch_count(folder), 1);
 }
 
+/* The second of two files does not fit: the first keeps its old content, too. */
+static void test_together(void **state) {
+    const char *folder = scratch_path(*state, "together");
+    mkdir(folder, 0777);
+    write_file(scratch_path(folder, "a"), "old a");
+    write_file(scratch_path(folder, "b"), "old b");
+    struct rlimit before, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){.rlim_cur = 100, .rlim_max = before.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    static const char big[1000];
+    for (int fits = 0; fits < 2; fits++) {
+        rt_error error;
+        rt_file *files[] = {rt_file_create(scratch_path(folder, "a"), &error),
+                            rt_file_create(scratch_path(folder, "b"), &error)};
+        assert_true(files[0] && files[1]);
+        rt_file_write(files[0], "new a", 5);
+        rt_file_write(files[1], big, fits ? 0 : sizeof big);
+        setrlimit(RLIMIT_FSIZE, &small);
+        assert_int_equal(rt_file_commit_all(files, 2, &error), fits);
+        setrlimit(RLIMIT_FSIZE, &before);
+        if (!fits) assert_non_null(strstr(error.text, "b.tmp"));
+        expect_text(folder, "a", fits ? "new a" : "old a");
+        expect_text(folder, "b", fits ? "" : "old b");
+        assert_int_equal(scratch_count(folder), 2);
+    }
+}
+
 /* A writer that is killed leaves the old file; the next one takes over what it began. */
 static void test_killed(void **state) {
     const char *folder = scratch_path(*state, "killed");
@@ -229,10 +257,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_write),        cmocka_unit_test(test_mode),
         cmocka_unit_test(test_until_commit), cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_killed),       cmocka_unit_test(test_two_writers),
-        cmocka_unit_test(test_link),         cmocka_unit_test(test_bad_targets),
-        cmocka_unit_test(test_bare_name),    cmocka_unit_test(test_append),
-        cmocka_unit_test(test_read),         cmocka_unit_test(test_directories),
+        cmocka_unit_test(test_together),     cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_two_writers),  cmocka_unit_test(test_link),
+        cmocka_unit_test(test_bad_targets),  cmocka_unit_test(test_bare_name),
+        cmocka_unit_test(test_append),       cmocka_unit_test(test_read),
+        cmocka_unit_test(test_directories),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

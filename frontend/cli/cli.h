@@ -46,13 +46,15 @@ int cli_log_close(cli *c, int code);
 /* files.c */
 /* A whole file as text, NUL-terminated, in the arena; NULL with a message in *why. */
 char *cli_read_text(ir_arena *arena, const char *path, const char **why);
-/* Writes beside the file and renames, so that a reader sees the old or the new one, whole. Devices
- * and pipes are written in place. Returns false with errno set. */
-bool cli_write_file(const char *path, const void *data, size_t bytes);
-/* Text to the file, or to stdout if `path` is NULL; prints what went wrong. */
+typedef struct cli_file {
+    const char *path;
+    const ir_text *text;
+} cli_file;
+
+/* All files or none of them, each whole (rt_file.h). This and the next return an exit code. */
+int cli_write_files(cli *c, const cli_file *files, size_t count);
+/* The same for one text, which may also go to a device or a pipe, or to stdout (`path` NULL). */
 int cli_write_text(cli *c, const char *path, const ir_text *text);
-/* Creates a directory and those above it. */
-bool cli_make_directory(const char *path);
 /* Where models that come with cnxc may stand, next to the executable; NULL-terminated. */
 const char *const *cli_model_directories(ir_arena *arena);
 /* The file a model argument means: itself, or one of the models that come with cnxc. */

@@ -5,7 +5,6 @@
 #include "weights.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,11 +85,6 @@ static const char *prefix_of(ir_arena *arena, const char *stem) {
     return prefix;
 }
 
-static int write_file(cli *c, const char *path, const ir_text *text) {
-    if (cli_write_file(path, text->data, text->length)) return CLI_DONE;
-    return cli_fail(c, CLI_RUN_FAILED, "cannot write '%s': %s", path, strerror(errno));
-}
-
 static int write_object(cli *c, const cli_program *p, const float *weights) {
     const char *path = c->options->output ? c->options->output : default_name(c, p);
     const char *stem = stem_of(c->arena, path);
@@ -106,10 +100,10 @@ static int write_object(cli *c, const cli_program *p, const float *weights) {
     int code = CLI_DONE;
     if (!cg_object_emit(p->plan, &options, CG_FORM_OBJECT, &object, c->diag))
         code = cli_fail_diag(c);
-    if (code == CLI_DONE) code = write_file(c, path, &object);
     if (code == CLI_DONE) {
         cg_header_print(p->plan, &options, &header);
-        code = write_file(c, header_path, &header);
+        const cli_file files[] = {{path, &object}, {header_path, &header}};
+        code = cli_write_files(c, files, 2);
     }
     if (code == CLI_DONE) cli_note(c, "wrote %s and %s", path, header_path);
     ir_text_free(&object);
