@@ -254,6 +254,14 @@ typedef struct ir_plan {
 const ir_tile_info *ir_tile_get(ir_tile_op op);
 ir_plan *ir_plan_new(const char *name, ir_kind kind, const ir_machine *machine);
 void ir_plan_free(ir_plan *plan);
+const char *ir_plan_meta(const ir_plan *plan, const char *key); /* NULL if absent */
+/* The buffer of this class that holds the tensor of this name, or NULL. */
+const ir_buffer *ir_plan_buffer(const ir_plan *plan, ir_buffer_class class, const char *name);
+int64_t ir_plan_classes(const ir_plan *plan); /* width of the output `logits`; 0 without them */
+/* Patches that a masked autoencoder keeps, which its meta `kept` says; 0: it is none. */
+int64_t ir_plan_kept(const ir_plan *plan);
+/* Whether an input is the mask of an autoencoder, which the program draws in rows that are -1. */
+bool ir_plan_draws(const ir_plan *plan, const char *input);
 void ir_plan_print(const ir_plan *plan, ir_text *out);
 void ir_kernel_print(const ir_kernel *kernel, ir_text *out);
 /* Checks the invariants above (statement order, extents, accesses inside their buffers where they

@@ -161,12 +161,9 @@ static void near(const random_run *r, const char *how, const char *name, const f
 }
 
 static const ir_buffer *state_named(const ir_plan *plan, const char *name) {
-    for (size_t i = 0; i < plan->buffer_count; i++) {
-        const ir_buffer *b = &plan->buffers[i];
-        if (b->class == IR_BUFFER_STATE && b->name && strcmp(b->name, name) == 0) return b;
-    }
-    fail_msg("no state '%s'", name);
-    return NULL;
+    const ir_buffer *b = ir_plan_buffer(plan, IR_BUFFER_STATE, name);
+    if (!b) fail_msg("no state '%s'", name);
+    return b;
 }
 
 /* Every output, and every parameter and moment that the step changed. */

@@ -29,23 +29,13 @@ typedef struct reconstruct {
 /* --- the model --- */
 
 static int whole_meta(reconstruct *r, const char *key, int64_t *value) {
-    const ir_plan *plan = r->program.plan;
-    for (size_t i = 0; i < plan->meta_count; i++)
-        if (strcmp(plan->metas[i].key, key) == 0) {
-            *value = strtoll(plan->metas[i].value, NULL, 10);
-            if (*value > 0) return CLI_DONE;
-        }
+    const char *meta = ir_plan_meta(r->program.plan, key);
+    *value = meta ? strtoll(meta, NULL, 10) : 0;
+    if (*value > 0) return CLI_DONE;
     return cli_fail(r->c, CLI_USER_ERROR,
                     "'%s' has no meta %s, a whole number from 1, which 'reconstruct' needs; "
                     "models/fcmae_*.cnx have it",
-                    plan->name, key);
-}
-
-static bool says_norm_pix(const ir_plan *plan) {
-    for (size_t i = 0; i < plan->meta_count; i++)
-        if (strcmp(plan->metas[i].key, "norm_pix") == 0)
-            return strcmp(plan->metas[i].value, "true") == 0;
-    return false;
+                    r->program.plan->name, key);
 }
 
 /* mask (N,L) and pred (N,L,p p C) of the image's patches. */
@@ -57,7 +47,8 @@ static int check_model(reconstruct *r) {
     const cli_io *mask = cli_program_io(&r->program, "mask");
     const cli_io *pred = cli_program_io(&r->program, "pred");
     r->grid = f->size / r->patch;
-    r->norm_pix = says_norm_pix(r->program.plan);
+    const char *norm_pix = ir_plan_meta(r->program.plan, "norm_pix");
+    r->norm_pix = norm_pix && strcmp(norm_pix, "true") == 0;
     int64_t patches = r->grid * r->grid, width = r->patch * r->patch * f->channels;
     if (mask && mask->type.rank == 2 && mask->type.dim[1] == patches && r->kept <= patches &&
         r->grid * r->patch == f->size && pred && pred->type.rank == 3 &&

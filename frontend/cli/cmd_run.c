@@ -77,18 +77,8 @@ static int check_extra(run *r) {
     return r->c->diag->errors ? cli_fail_diag(r->c) : CLI_DONE;
 }
 
-/* The width of the logits bounds the labels; 0 if there are none. */
-static int64_t class_count(const ir_graph *graph) {
-    for (size_t i = 0; i < graph->output_count; i++) {
-        ir_type type = ir_type_of(graph, graph->outputs[i].value);
-        if (strcmp(graph->outputs[i].name, "logits") == 0 && type.rank > 0)
-            return type.dim[type.rank - 1];
-    }
-    return 0;
-}
-
 static int check_labels(run *r, const char *name, const int64_t *label, int64_t count) {
-    int64_t classes = class_count(r->program.graph);
+    int64_t classes = ir_plan_classes(r->program.plan);
     for (int64_t i = 0; classes && i < count; i++)
         if (label[i] < 0 || label[i] >= classes)
             return cli_fail(r->c, CLI_USER_ERROR,
@@ -100,25 +90,9 @@ static int check_labels(run *r, const char *name, const int64_t *label, int64_t 
 
 /* --- masks of an autoencoder --- */
 
-/* The model says how many patches it keeps; 0 if it is none that keeps some. */
-static int64_t kept_patches(const run *r) {
-    const char *kept = ir_get_meta(r->program.graph, "kept");
-    return kept ? strtoll(kept, NULL, 10) : 0;
-}
-
-static bool is_mask(const run *r, const ir_node *node) {
-    return strcmp(node->name, "mask") == 0 && node->type.rank == 2 && kept_patches(r) > 0;
-}
-
-/* Without a mask the program draws one, from seed and step. */
-static void ask_for_mask(const ir_node *node, float *mask) {
-    for (int64_t i = 0; i < ir_type_elements(node->type); i++)
-        mask[i] = -1;
-}
-
 /* A row is all -1, to be drawn, or 0 at exactly as many patches as the program keeps, else 1. */
 static int check_mask(run *r, const ir_node *node, const float *mask) {
-    int64_t patches = node->type.dim[1], kept = kept_patches(r);
+    int64_t patches = node->type.dim[1], kept = ir_plan_kept(r->program.plan);
     for (int64_t n = 0; n < node->type.dim[0]; n++) {
         int64_t drawn = 0, visible = 0;
         for (int64_t l = 0; l < patches; l++) {
@@ -150,8 +124,9 @@ static int check_mask(run *r, const ir_node *node, const float *mask) {
 static int read_input(run *r, const ir_node *node, void *data) {
     cli *c = r->c;
     const rt_tensor *have = rt_tensors_find(r->inputs, node->name);
-    if (!have && is_mask(r, node)) {
-        ask_for_mask(node, data);
+    bool drawn = ir_plan_draws(r->program.plan, node->name);
+    if (!have && drawn) {
+        cli_program_ask(&(cli_io){.type = node->type, .data = data});
         return CLI_DONE;
     }
     rt_tensor want = cli_tensor(node->name, node->type, NULL);
@@ -173,7 +148,7 @@ static int read_input(run *r, const ir_node *node, void *data) {
         return cli_fail(c, CLI_USER_ERROR, "%s: input '%s': %s", c->options->inputs, node->name,
                         error.text);
     if (whole) return check_labels(r, node->name, data, ir_type_elements(node->type));
-    if (is_mask(r, node)) return check_mask(r, node, data);
+    if (drawn) return check_mask(r, node, data);
     return CLI_DONE;
 }
 

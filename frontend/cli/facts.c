@@ -9,12 +9,6 @@ static const char format_version[] = "1";
 
 /* --- from the model --- */
 
-static const char *meta(const ir_plan *plan, const char *key) {
-    for (size_t i = 0; i < plan->meta_count; i++)
-        if (strcmp(plan->metas[i].key, key) == 0) return plan->metas[i].value;
-    return NULL;
-}
-
 /* `count` numbers with blanks between. */
 static bool parse_numbers(const char *text, float *out, int count) {
     for (int i = 0; i < count; i++) {
@@ -57,13 +51,6 @@ static int take_texts(cli *c, const fact_texts *t, cli_facts *facts) {
                             t->where, t->squash);
     }
     return CLI_DONE;
-}
-
-static const ir_buffer *io_named(const ir_plan *plan, const char *name, ir_buffer_class class) {
-    for (size_t i = 0; i < plan->buffer_count; i++)
-        if (plan->buffers[i].class == class && strcmp(plan->buffers[i].name, name) == 0)
-            return &plan->buffers[i];
-    return NULL;
 }
 
 /* --- names of classes --- */
@@ -158,8 +145,8 @@ static int check_inputs(cli *c, const cli_program *p, bool classifies) {
 
 int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
     const ir_plan *plan = p->plan;
-    const ir_buffer *image = io_named(plan, "image", IR_BUFFER_INPUT);
-    const ir_buffer *logits = io_named(plan, "logits", IR_BUFFER_OUTPUT);
+    const ir_buffer *image = ir_plan_buffer(plan, IR_BUFFER_INPUT, "image");
+    const ir_buffer *logits = ir_plan_buffer(plan, IR_BUFFER_OUTPUT, "logits");
     *facts = (cli_facts){.model = plan->name, .crop_pct = 1};
     if (!image || image->type.dtype != IR_F32 || image->type.rank != 4 ||
         image->type.dim[2] != image->type.dim[3] ||
@@ -182,12 +169,12 @@ int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
     for (int i = 0; i < facts->channels; i++)
         facts->std[i] = 1;
     fact_texts texts = {.where = c->options->model,
-                        .mean = meta(plan, "mean"),
-                        .std = meta(plan, "std"),
-                        .crop_pct = meta(plan, "crop_pct"),
-                        .squash = meta(plan, "squash")};
+                        .mean = ir_plan_meta(plan, "mean"),
+                        .std = ir_plan_meta(plan, "std"),
+                        .crop_pct = ir_plan_meta(plan, "crop_pct"),
+                        .squash = ir_plan_meta(plan, "squash")};
     code = take_texts(c, &texts, facts);
-    const char *names = facts->classes ? meta(plan, "class_names") : NULL;
+    const char *names = facts->classes ? ir_plan_meta(plan, "class_names") : NULL;
     return code == CLI_DONE && names ? take_lines(c, texts.where, names, facts) : code;
 }
 

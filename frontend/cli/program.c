@@ -135,13 +135,6 @@ cli_io *cli_program_io(const cli_program *p, const char *name) {
     return NULL;
 }
 
-bool cli_program_draws(const cli_program *p, const cli_io *io) {
-    if (io->output || io->type.dtype != IR_F32 || strcmp(io->name, "mask") != 0) return false;
-    for (size_t i = 0; i < p->plan->meta_count; i++)
-        if (strcmp(p->plan->metas[i].key, "kept") == 0) return true;
-    return false;
-}
-
 void cli_program_ask(const cli_io *mask) {
     float *value = mask->data;
     for (int64_t i = 0; i < ir_type_elements(mask->type); i++)

@@ -97,9 +97,7 @@ void cli_program_free(cli_program *p);
 
 /* The tensor of this name among inputs or outputs, or NULL. */
 cli_io *cli_program_io(const cli_program *p, const char *name);
-/* Whether an input is the mask of a masked autoencoder (its meta `kept` says how many patches
- * stay), which the program draws where it is negative; and fills it so, once there is memory. */
-bool cli_program_draws(const cli_program *p, const cli_io *io);
+/* Fills a mask so that the program draws it (ir_plan_draws). */
 void cli_program_ask(const cli_io *mask);
 /* Parameters of a training program, copied out of its state into the order of plan->weights. */
 void cli_program_export(const cli_program *p, float *weights);
