@@ -131,7 +131,6 @@ fe_expr *fe_parse_value(ir_arena *arena, const ir_source *source, size_t from, i
 
 /* fe_print.c */
 void fe_print_items(const fe_items *items, ir_text *out);
-void fe_print_expr(const fe_expr *expr, ir_text *out);
 void fe_print_string(const char *text, ir_text *out);
 /* The shortest decimal that reads back as the same number, always with a point or an exponent. */
 void fe_print_number(double number, ir_text *out);

@@ -79,9 +79,9 @@ static bool check_groups(const layers *l, ir_diag *diag) {
     enum { STAGES = 4, MOST = 27 };
     if (l->stages == STAGES && l->depth[2] <= MOST) return true;
     return ir_error(diag, (ir_loc){0},
-                    "'layer_decay_kind' group is for 4 stages with up to %d blocks in stage 2, the "
-                    "model has %d stages%s",
-                    MOST, l->stages, l->stages > 2 ? " or more blocks" : "");
+                    "'layer_decay_kind' group is for %d stages with up to %d blocks in stage 2, "
+                    "found %d stages with %d blocks in stage 2",
+                    STAGES, MOST, l->stages, l->depth[2]);
 }
 
 /* What a recipe asks for and the model has nothing to do it to. */

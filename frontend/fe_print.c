@@ -116,10 +116,6 @@ static void print_expr(const fe_expr *expr, int least, ir_text *out) {
     if (own < least) ir_text_append(out, ")", 1);
 }
 
-void fe_print_expr(const fe_expr *expr, ir_text *out) {
-    print_expr(expr, 0, out);
-}
-
 static void print_value(const fe_stmt *stmt, ir_text *out) {
     for (size_t i = 0; i < stmt->label.count; i++) {
         const fe_label_part *part = &stmt->label.parts[i];
