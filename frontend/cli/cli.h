@@ -20,7 +20,7 @@ typedef struct cli {
 } cli;
 
 /* The commands; cli_emit is what happens without a command word. */
-#define COMMAND(name, positional, most, usage, doc) int cli_##name(cli *c);
+#define COMMAND(name, most, usage, doc) int cli_##name(cli *c);
 #include "commands.def"
 #undef COMMAND
 

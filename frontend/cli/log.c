@@ -37,8 +37,8 @@ int cli_wrong_usage(cli *c, const char *format, ...) {
 int cli_refuse(cli *c, uint64_t options, const char *what) {
     for (int i = 0; i < CLI_OPTION_COUNT; i++)
         if (c->options->given & options & (uint64_t)1 << i)
-            return cli_wrong_usage(c, "%s has no effect on %s", cli_option_spelling((cli_option)i),
-                                   what);
+            return cli_wrong_usage(c, "%s has no effect on %s",
+                                   cli_option_get((cli_option)i)->spelling, what);
     return CLI_DONE;
 }
 

@@ -8,7 +8,7 @@
 
 static int dispatch(cli *c) {
     static int (*const commands[CLI_COMMAND_COUNT])(cli *) = {
-#define COMMAND(name, positional, most, usage, doc) cli_##name,
+#define COMMAND(name, most, usage, doc) cli_##name,
 #include "commands.def"
 #undef COMMAND
     };

@@ -28,52 +28,43 @@ enum {
     EVERY = ALL | C
 };
 
-typedef struct option_row {
-    const char *spelling;
-    option_kind kind;
-    unsigned commands;
-    size_t offset; /* of the field in cli_options */
-} option_row;
-
-static const option_row option_table[CLI_OPTION_COUNT] = {
+static const cli_option_info option_table[CLI_OPTION_COUNT] = {
 #define OPTION(field, kind, spelling, value, commands, doc)                                        \
-    {spelling, kind, commands, offsetof(cli_options, field)},
+    {spelling,                                                                                     \
+     value,                                                                                        \
+     doc,                                                                                          \
+     kind,                                                                                         \
+     commands,                                                                                     \
+     ((commands) & COMPILES) == COMPILES,                                                          \
+     offsetof(cli_options, field)},
 #include "options.def"
 #undef OPTION
 };
 
-static const char *const command_names[CLI_COMMAND_COUNT] = {
-#define COMMAND(name, positional, most, usage, doc) #name,
+static const cli_command_info command_table[CLI_COMMAND_COUNT] = {
+#define COMMAND(name, most, usage, doc) {#name, most, usage, doc},
 #include "commands.def"
 #undef COMMAND
 };
 
-static const char *const command_usages[CLI_COMMAND_COUNT] = {
-#define COMMAND(name, positional, most, usage, doc) usage,
-#include "commands.def"
-#undef COMMAND
-};
-
-static const size_t command_most[CLI_COMMAND_COUNT] = {
-#define COMMAND(name, positional, most, usage, doc) most,
-#include "commands.def"
-#undef COMMAND
-};
-
-const char *cli_command_name(cli_command command) {
-    return command_names[command];
+const cli_command_info *cli_command_get(cli_command command) {
+    return &command_table[command];
 }
 
-const char *cli_option_spelling(cli_option option) {
-    return option_table[option].spelling;
+const cli_option_info *cli_option_get(cli_option option) {
+    return &option_table[option];
+}
+
+const char *cli_command_name(cli_command command) {
+    return command_table[command].name;
 }
 
 void cli_print_wrong_usage(cli_command command, const char *message) {
-    fprintf(stderr, "cnxc: %s\nusage: %s\n", message, command_usages[command]);
+    fprintf(stderr, "cnxc: %s\nusage: %s\n", message, command_table[command].usage);
     if (command == CLI_COMMAND_emit)
         fprintf(stderr, "see:   cnxc --help\n");
     else
-        fprintf(stderr, "see:   cnxc %s --help\n", command_names[command]);
+        fprintf(stderr, "see:   cnxc %s --help\n", command_table[command].name);
 }
 
 static int wrong_usage(cli_options *o, const char *format, ...)
@@ -106,10 +97,10 @@ static bool parse_number(const char *text, double *value) {
 }
 
 static int set_value(cli_options *o, cli_option option, const char *value) {
-    const option_row *row = &option_table[option];
+    const cli_option_info *row = &option_table[option];
     void *field = (char *)o + row->offset;
     uint64_t whole = 0;
-    switch (row->kind) {
+    switch ((option_kind)row->kind) {
     case FLAG: *(bool *)field = true; break;
     case TEXT:
         if (!*value) return wrong_usage(o, "%s needs a value", row->spelling);
@@ -178,11 +169,11 @@ static int take_option(cli_options *o, int argc, char **argv, int *at) {
     const char *word = argv[*at], *value = NULL;
     cli_option option;
     if (!find_option(word, &option, &value)) return unknown_option(o, word);
-    const option_row *row = &option_table[option];
+    const cli_option_info *row = &option_table[option];
     if (!(row->commands >> o->command & 1)) {
         if (o->command == CLI_COMMAND_emit)
             return wrong_usage(o, "%s is an option of a command such as 'cnxc run'", row->spelling);
-        return wrong_usage(o, "'cnxc %s' does not use %s", command_names[o->command],
+        return wrong_usage(o, "'cnxc %s' does not use %s", cli_command_name(o->command),
                            row->spelling);
     }
     if (row->kind == FLAG) {
@@ -199,7 +190,7 @@ static int take_positional(cli_options *o, const char *word) {
         o->model = word;
         return CLI_DONE;
     }
-    if (o->files.count + 1 >= command_most[o->command])
+    if (o->files.count + 1 >= command_table[o->command].most)
         return wrong_usage(o, "unexpected argument '%s'", word);
     o->files.item[o->files.count++] = word;
     return CLI_DONE;
@@ -247,7 +238,7 @@ static int check_emit(cli_options *o) {
 
 static int check_needed(cli_options *o, cli_option option) {
     if (cli_given(o, option)) return CLI_DONE;
-    return wrong_usage(o, "'cnxc %s' needs %s", command_names[o->command],
+    return wrong_usage(o, "'cnxc %s' needs %s", cli_command_name(o->command),
                        option_table[option].spelling);
 }
 
@@ -326,14 +317,17 @@ static bool has_suffix(const char *word, const char *suffix) {
 static int find_command(cli_options *o, const char *word, int *at) {
     o->command = CLI_COMMAND_emit;
     for (int i = 0; i < CLI_COMMAND_COUNT; i++)
-        if (strcmp(word, command_names[i]) == 0) {
+        if (strcmp(word, command_table[i].name) == 0) {
             o->command = (cli_command)i;
             ++*at;
             return CLI_DONE;
         }
     if (word[0] == '-' || has_suffix(word, ".cnx") || has_suffix(word, ".cnxir")) return CLI_DONE;
     fprintf(stderr, "cnxc: '%s' is neither a command nor a file .cnx or .cnxir\n", word);
-    const char *near = ir_nearest(word, command_names, CLI_COMMAND_COUNT);
+    const char *names[CLI_COMMAND_COUNT];
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++)
+        names[i] = command_table[i].name;
+    const char *near = ir_nearest(word, names, CLI_COMMAND_COUNT);
     if (near) fprintf(stderr, "hint: did you mean '%s'?\n", near);
     fprintf(stderr, "see:   cnxc --help\n");
     return CLI_WRONG_USAGE;

@@ -19,7 +19,7 @@
 enum { CLI_DONE = 0, CLI_USER_ERROR = 1, CLI_WRONG_USAGE = 2, CLI_RUN_FAILED = 3 };
 
 typedef enum cli_command {
-#define COMMAND(name, positional, most, usage, doc) CLI_COMMAND_##name,
+#define COMMAND(name, most, usage, doc) CLI_COMMAND_##name,
 #include "commands.def"
 #undef COMMAND
     CLI_COMMAND_COUNT
@@ -31,6 +31,26 @@ typedef enum cli_option {
 #undef OPTION
     CLI_OPTION_COUNT
 } cli_option;
+
+/* A row of commands.def. */
+typedef struct cli_command_info {
+    const char *name;
+    size_t most; /* arguments that are no options */
+    const char *usage, *doc;
+} cli_command_info;
+const cli_command_info *cli_command_get(cli_command command);
+
+/* A row of options.def. */
+typedef struct cli_option_info {
+    const char *spelling; /* "--batch" */
+    const char *value;    /* what the help calls it, "" for flags */
+    const char *doc;
+    int kind;          /* FLAG, TEXT... */
+    unsigned commands; /* bit CLI_COMMAND_x: x uses it */
+    bool common;       /* all that compile do */
+    size_t offset;     /* of the field in cli_options */
+} cli_option_info;
+const cli_option_info *cli_option_get(cli_option option);
 
 typedef struct cli_list {
     const char **item; /* NULL-terminated; room for every argument */
@@ -68,7 +88,6 @@ static inline bool cli_given(const cli_options *o, cli_option option) {
 void cli_print_wrong_usage(cli_command command, const char *message);
 
 const char *cli_command_name(cli_command command);
-const char *cli_option_spelling(cli_option option); /* "--batch" */
 
 /* help.c */
 void cli_print_help(FILE *out);
