@@ -35,19 +35,12 @@ typedef struct loading {
 
 static void load_one(void *argument, int64_t task, int64_t worker) {
     const loading *l = argument;
-    const cli_facts *f = l->facts;
     picture *p = &l->pictures[task];
-    rt_eval_transform how = {.size = f->size, .crop_pct = f->crop_pct, .squash = f->squash};
-    rt_image image = {0}, ready = {0};
+    rt_image image = {0};
     (void)worker;
-    p->good = rt_image_load(p->file, f->channels, &image, &p->error);
-    if (p->good && !rt_image_evaluate(&image, &how, &ready, &p->error)) {
-        rt_fail_in(&p->error, "%s", p->file);
-        p->good = false;
-    }
-    if (p->good) rt_image_normalize(&ready, f->mean, f->std, p->out);
+    p->good = cli_facts_image(l->facts, p->file, &image, &p->error);
+    if (p->good) rt_image_normalize(&image, l->facts->mean, l->facts->std, p->out);
     rt_image_free(&image);
-    rt_image_free(&ready);
 }
 
 /* Fills the program's input with as many images as fit; rows without one are zero. Those that

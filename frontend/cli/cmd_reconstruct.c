@@ -75,18 +75,6 @@ static void draw_mask(const reconstruct *r, size_t number, float *mask, int32_t 
         mask[order[k]] = 0;
 }
 
-/* The image as the model takes it: 8 bits a channel, size x size. */
-static int load_image(reconstruct *r, const char *path, rt_image *out) {
-    const cli_facts *f = &r->facts;
-    rt_eval_transform how = {.size = f->size, .crop_pct = f->crop_pct, .squash = f->squash};
-    rt_image image = {0};
-    rt_error error;
-    bool good = rt_image_load(path, f->channels, &image, &error) &&
-                rt_image_evaluate(&image, &how, out, &error);
-    rt_image_free(&image);
-    return good ? CLI_DONE : cli_fail(r->c, CLI_USER_ERROR, "%s", error.text);
-}
-
 /* --- one patch --- */
 
 static uint8_t *pixel_of(const reconstruct *r, rt_image *image, int64_t l, int64_t i) {
@@ -205,8 +193,11 @@ static int run_batch(reconstruct *r, size_t at, rt_image *images, int32_t *order
     for (int64_t i = 0; i < batch; i++)
         draw_mask(r, at + (size_t)i, mask + i * patches, order);
     while (code == CLI_DONE && count < batch && at + (size_t)count < files->count) {
-        code = load_image(r, files->item[at + (size_t)count], &images[count]);
-        if (code != CLI_DONE) break;
+        rt_error error;
+        if (!cli_facts_image(&r->facts, files->item[at + (size_t)count], &images[count], &error)) {
+            code = cli_fail(r->c, CLI_USER_ERROR, "%s", error.text);
+            break;
+        }
         rt_image_normalize(&images[count], r->facts.mean, r->facts.std,
                            (float *)image->data + count * pixels);
         count++;

@@ -253,7 +253,17 @@ rt_pair *cli_facts_pairs(cli *c, const cli_facts *facts, size_t *count) {
     return pairs;
 }
 
-/* --- to the loader --- */
+/* --- to images and the loader --- */
+
+bool cli_facts_image(const cli_facts *facts, const char *path, rt_image *out, rt_error *error) {
+    rt_eval_transform how = {
+        .size = facts->size, .crop_pct = facts->crop_pct, .squash = facts->squash};
+    rt_image image = {0};
+    bool good = rt_image_load(path, facts->channels, &image, error);
+    if (good && !rt_image_evaluate(&image, &how, out, error)) good = rt_fail_in(error, "%s", path);
+    rt_image_free(&image);
+    return good;
+}
 
 rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_t threads) {
     rt_loader_options options = {

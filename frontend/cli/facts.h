@@ -30,6 +30,8 @@ int cli_facts_update(cli *c, const char *path, const rt_tensors *file, cli_facts
 int cli_facts_names(cli *c, const char *path, cli_facts *facts);
 /* The metadata that a weights file gets, *count of them. */
 rt_pair *cli_facts_pairs(cli *c, const cli_facts *facts, size_t *count);
+/* An image file as the model takes it, 8 bits a channel, (size, size, channels). */
+bool cli_facts_image(const cli_facts *facts, const char *path, rt_image *out, rt_error *error);
 /* Options of a loader of evaluation or training images, without augmentation. */
 rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_t threads);
 /* The data set has, if any are needed, as many classes as the model, and none of them stands where
