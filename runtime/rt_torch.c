@@ -25,6 +25,7 @@ typedef struct reading {
     rt_pickle *pickle;
     rt_tensors *file;
     owned *owned;
+    int64_t spare; /* bytes that may still be copied */
 } reading;
 
 static void free_owned(void *memory) {
@@ -153,6 +154,10 @@ static bool add_tensor(reading *r, const rt_pickle_tensor *t, const char *name, 
     const uint8_t *base = storage + (size_t)t->offset * (size_t)rt_dtype_bytes(out->dtype);
     out->data = count == 0 ? storage : base;
     if (count > 0 && !is_row_major(t)) {
+        r->spare -= count * rt_dtype_bytes(out->dtype);
+        if (r->spare < 0)
+            return rt_fail(error, "tensors that are not stored row by row are larger together than "
+                                  "the file; save contiguous copies of them");
         void *copy = copy_strided(t, base, count);
         if (!copy) return rt_fail(error, "out of memory");
         r->owned->copies[r->owned->count++] = copy;
@@ -217,6 +222,7 @@ static bool is_pickle(const uint8_t *begin, size_t size) {
 }
 
 static bool parse(reading *r, const void *bytes, size_t size, rt_error *error) {
+    r->spare = (int64_t)size;
     if (is_pickle(bytes, size))
         return rt_fail(error, "a file of PyTorch before 1.6; load and save it with a newer one");
     if (!rt_archive_read(bytes, size, &r->archive, error)) return false;

@@ -378,6 +378,31 @@ static void test_names(void **state) {
                   "arguments");
 }
 
+/* `count` tensors that are one, its 24 bytes turned around: 8 bytes of the pickle each. */
+static void with_turned(int count) {
+    static const char begin[] = "}(X\1\0\0\0 ctorch._utils\n_rebuild_tensor_v2\n(" FLOATS
+                                "K\0K\3K\2\x86K\1K\3\x86" REST "tRq\1";
+    char pickle[2048];
+    size_t size = sizeof begin - 1;
+    memcpy(pickle, begin, size);
+    for (int i = 1; i < count; i++, size += 8) {
+        memcpy(pickle + size, "X\1\0\0\0 h\1", 8);
+        pickle[size + 5] = (char)(' ' + i);
+    }
+    memcpy(pickle + size, "u.", 2);
+    with_pickle(pickle, size + 2);
+}
+
+/* A small file cannot ask for much memory: what is copied is at most as large as the file. */
+static void test_turned(void **state) {
+    (void)state;
+    with_turned(10);
+    expect_archive(NULL);
+    with_turned(80);
+    expect_archive("f: tensor 'H': tensors that are not stored row by row are larger together than "
+                   "the file; save contiguous copies of them");
+}
+
 static void test_opcodes(void **state) {
     (void)state;
     EXPECT_PICKLE("\x80\1}.", "f: data.pkl: byte 0: protocol 1; expected 2 to 5");
@@ -493,6 +518,7 @@ int main(void) {
         cmocka_unit_test(test_compressed),
         cmocka_unit_test(test_tensors),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_turned),
         cmocka_unit_test(test_opcodes),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_containers),
