@@ -3,6 +3,7 @@
 #include "rt_torch.h"
 
 #include "rt_archive.h"
+#include "rt_file.h"
 #include "rt_pickle.h"
 #include "rt_tensors_parts.h"
 
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What the tensors point into besides the file itself. */
 typedef struct owned {
@@ -251,9 +253,13 @@ rt_tensors *rt_torch_open(const char *path, rt_error *error) {
 }
 
 bool rt_torch_detect(const char *path) {
-    uint8_t begin[9] = {0};
-    FILE *file = fopen(path, "rbe");
-    size_t got = file ? fread(begin, 1, sizeof begin, file) : 0;
-    if (file) fclose(file);
-    return (got >= 4 && memcmp(begin, "PK\3\4", 4) == 0) || is_pickle(begin, got);
+    uint8_t begin[9];
+    size_t size;
+    rt_error ignored;
+    int fd = rt_file_open(path, &size, &ignored);
+    if (fd < 0) return false;
+    ssize_t got = read(fd, begin, sizeof begin);
+    close(fd);
+    return (got >= 4 && memcmp(begin, "PK\3\4", 4) == 0) ||
+           (got > 0 && is_pickle(begin, (size_t)got));
 }

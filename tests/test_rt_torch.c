@@ -156,12 +156,17 @@ static void test_refused_files(void **state) {
 }
 
 static void test_detect(void **state) {
-    (void)state;
     assert_true(rt_torch_detect(seed_path("plain.pt")));
     assert_true(rt_torch_detect(seed_path("before_1_6.pt")));
     assert_false(rt_torch_detect(seed_path("none.pt")));
     assert_false(rt_torch_detect(CNX_TEST_SOURCE_DIR "/tests/fuzz/safetensors/two.safetensors"));
     assert_false(rt_torch_detect(CNX_TEST_SOURCE_DIR));
+    assert_int_equal(mkfifo(scratch_path(*state, "pipe"), 0666), 0); /* nobody writes into it */
+    assert_false(rt_torch_detect(scratch_path(*state, "pipe")));
+    rt_error error;
+    assert_null(rt_torch_open(scratch_path(*state, "pipe"), &error));
+    assert_string_equal(scratch_message(&error, *state),
+                        "cannot read '@/pipe': is no regular file");
 }
 
 /* A header of safetensors that is 128 + 256 n bytes long begins like a pickle. */
