@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AT_ONCE = 8 /* positions a thread takes */, MAX_THREADS = 256 };
+enum { AT_ONCE = 8 /* positions a thread takes */ };
 
 /* A batch that is being filled or waits to be taken. */
 typedef struct slot {
@@ -34,7 +34,7 @@ struct rt_loader {
     int64_t image_elements, batches;
     pthread_mutex_t lock;
     pthread_cond_t work, done; /* threads wait for work; the caller, for what they have done */
-    pthread_t thread[MAX_THREADS];
+    pthread_t thread[RT_MAX_LOADER_THREADS];
     int threads;
     /* below the lock */
     int32_t *order; /* (images): which image stands at a position; in evaluation, itself */
@@ -150,8 +150,9 @@ static bool check_options(const rt_data *data, const rt_loader_options *o, rt_er
         if (!isfinite(o->mean[c]) || !isfinite(o->std[c]) || !(o->std[c] > 0))
             return rt_fail(error, "mean and std of channel %d are %g and %g; expected std above 0",
                            c, (double)o->mean[c], (double)o->std[c]);
-    if (o->threads < 1 || o->threads > MAX_THREADS)
-        return rt_fail(error, "%d loader threads; expected 1 to %d", o->threads, MAX_THREADS);
+    if (o->threads < 1 || o->threads > RT_MAX_LOADER_THREADS)
+        return rt_fail(error, "%d loader threads; expected 1 to %d", o->threads,
+                       RT_MAX_LOADER_THREADS);
     if (count < 1) return rt_fail(error, "the data set has no images");
     if (o->training && count < o->batch)
         return rt_fail(error,

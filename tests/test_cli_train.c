@@ -240,6 +240,18 @@ static void write_folders(const cli_case *t) {
     }
 }
 
+/* More threads than a loader may have. */
+static void takes_many_threads(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 24);
+    cli_case_expect(&t, "train net.cnx --data data --out a -D epochs=1 --threads 257", 0, "");
+    cli_case_expect(&t, "eval net.cnx --data data --weights a/last.safetensors --threads 2000", 0,
+                    " on 30 images");
+    cli_case_free(&t);
+}
+
 static void reads_folders(void **unused) {
     (void)unused;
     cli_case t = cli_case_new();
@@ -368,6 +380,7 @@ int main(void) {
         cmocka_unit_test(remembers_its_weights),
         cmocka_unit_test(predicts),
         cmocka_unit_test(needs_no_test_part),
+        cmocka_unit_test(takes_many_threads),
         cmocka_unit_test(reads_folders),
         cmocka_unit_test(keeps_names),
         cmocka_unit_test(works_alone),

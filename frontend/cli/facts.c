@@ -272,7 +272,7 @@ rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_
         .height = facts->size,
         .width = facts->size,
         .evaluate = {.size = facts->size, .crop_pct = facts->crop_pct, .squash = facts->squash},
-        .threads = (int)threads};
+        .threads = threads < RT_MAX_LOADER_THREADS ? (int)threads : RT_MAX_LOADER_THREADS};
     memcpy(options.mean, facts->mean, sizeof options.mean);
     memcpy(options.std, facts->std, sizeof options.std);
     return options;
