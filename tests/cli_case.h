@@ -91,6 +91,7 @@ static inline pid_t cli_case_start(const cli_case *t, const char *command) {
     assert_true(child >= 0);
     if (child > 0) return child;
     setpgid(0, 0);
+    signal(SIGINT, SIG_DFL); /* which a script's jobs in the background ignore */
     if (chdir(t->directory) != 0 || !freopen("stdout.txt", "w", stdout) ||
         !freopen("stderr.txt", "w", stderr) || !freopen("/dev/null", "r", stdin))
         _exit(126);
