@@ -11,6 +11,7 @@
 #include "cli_case.h"
 #include "worst.h"
 
+#include <fcntl.h>
 #include <math.h>
 
 enum { BATCH = 5, MOST = 64, IMAGE = BATCH * CLI_CASE_SIDE * CLI_CASE_SIDE };
@@ -344,12 +345,36 @@ static void batches_agree(void **unused) {
     cli_case_free(&t);
 }
 
+/* --- files that change --- */
+
+/* The inputs are mapped when the graph is opened; here it comes through a pipe, and only once the
+ * inputs are gone. */
+static void file_vanishes(void **unused) {
+    (void)unused;
+    cli_case t = begin();
+    size_t size = 0;
+    cli_case_expect(&t, "net.cnx --emit-ir --batch 5 -o n.cnxir", 0, NULL);
+    char *graph = cli_case_read(&t, "n.cnxir", &size);
+    assert_int_equal(mkfifo(cli_case_path(&t, "pipe.cnxir"), 0666), 0);
+    pid_t child = cli_case_start_cnxc(&t, "run pipe.cnxir --weights w.safetensors --inputs "
+                                          "in.safetensors --outputs out.safetensors");
+    int pipe = open(cli_case_path(&t, "pipe.cnxir"), O_WRONLY);
+    assert_int_equal(truncate(cli_case_path(&t, "in.safetensors"), 0), 0);
+    assert_int_equal(write(pipe, graph, size), size);
+    close(pipe);
+    assert_int_equal(cli_case_wait(&t, child), 3);
+    assert_string_equal(t.err, "cnxc: a mapped file changed or cannot be read\n");
+    free(graph);
+    cli_case_free(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_reference),  cmocka_unit_test(is_plain_unless_asked),
         cmocka_unit_test(weights_are_strict),     cmocka_unit_test(either_rank_is_read),
         cmocka_unit_test(metadata_is_checked),    cmocka_unit_test(inputs_are_checked),
         cmocka_unit_test(defines_have_an_effect), cmocka_unit_test(batches_agree),
+        cmocka_unit_test(file_vanishes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 static int dispatch(cli *c) {
     static int (*const commands[CLI_COMMAND_COUNT])(cli *) = {
@@ -27,9 +28,23 @@ static int run(const cli_options *options, int code) {
     return code;
 }
 
+/* Files of weights are mapped, and a page that is not there any more is no error of any call. */
+static void on_bus_error(int number, siginfo_t *info, void *context) {
+    static const char text[] = "cnxc: a mapped file changed or cannot be read\n";
+    (void)context;
+    if (info->si_code == BUS_ADRERR) {
+        ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+        (void)written;
+        _exit(CLI_RUN_FAILED);
+    }
+    signal(number, SIG_DFL); /* and the instruction fails again */
+}
+
 int main(int argc, char **argv) {
+    struct sigaction bus_error = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
     rt_limit_spinning(argv);
     signal(SIGPIPE, SIG_IGN); /* a closed stdout is a write error with a message */
+    sigaction(SIGBUS, &bus_error, NULL);
     cli_options options;
     int code = cli_options_parse(&options, argc, argv);
     if (!options.answered) code = run(&options, code);
