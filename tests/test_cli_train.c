@@ -257,9 +257,14 @@ static void reads_folders(void **unused) {
     cli_case t = cli_case_new();
     cli_case_model(&t);
     write_folders(&t);
+    cli_case_write(&t, "data/train/c/50.webp", "", 0);
+    cli_case_write(&t, "data/val/c/list.txt", "", 0);
     cli_case_expect(&t, "train net.cnx --data data --out a", 0, "48 images of 3 classes");
+    assert_non_null(strstr(t.err, "'data/train/c': passed over what is no .png,"));
+    assert_non_null(strstr(t.err, "'data/val/c': passed over what is no .png,"));
     cli_case_expect(&t, "eval net.cnx --data data --weights a/last.safetensors --batch 7", 0,
                     " on 12 images");
+    assert_non_null(strstr(t.err, "'data/val/c': passed over what is no .png,"));
     cli_case_expect(&t, "predict net.cnx --weights a/last.safetensors --json data/val/c/50.png", 0,
                     "");
     assert_non_null(strstr(t.out, "\"name\": \"a b\""));

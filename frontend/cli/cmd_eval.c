@@ -69,6 +69,7 @@ int cli_eval(cli *c) {
     int code = data ? CLI_DONE : cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
     if (code == CLI_DONE) code = cli_program_graph(c, &want, &p);
     if (code == CLI_DONE) code = cli_program_plan(c, &p);
+    if (code == CLI_DONE) cli_note_data(c, data);
     if (code == CLI_DONE) code = cli_load(c, &p, c->options->weights, &facts, &weights);
     if (code == CLI_DONE) code = cli_facts_check_classes(c, &facts, data);
     if (code == CLI_DONE) code = cli_ready(c, &p, &weights);

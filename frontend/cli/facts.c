@@ -278,6 +278,12 @@ rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_
     return options;
 }
 
+void cli_note_data(cli *c, const rt_data *data) {
+    char text[1024];
+    rt_data_note(data, text, sizeof text);
+    if (*text) cli_note(c, "%s", text);
+}
+
 static int64_t find_name(const char *const *names, int64_t count, const char *name) {
     for (int64_t i = 0; i < count; i++)
         if (strcmp(names[i], name) == 0) return i;

@@ -34,6 +34,8 @@ rt_pair *cli_facts_pairs(cli *c, const cli_facts *facts, size_t *count);
 bool cli_facts_image(const cli_facts *facts, const char *path, rt_image *out, rt_error *error);
 /* Options of a loader of evaluation or training images, without augmentation. */
 rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_t threads);
+/* Tells what of a data set is passed over. */
+void cli_note_data(cli *c, const rt_data *data);
 /* The data set has, if any are needed, as many classes as the model, and none of them stands where
  * the model has another one of its names; returns an exit code. */
 int cli_facts_check_classes(cli *c, const cli_facts *facts, const rt_data *data);

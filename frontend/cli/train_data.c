@@ -38,6 +38,7 @@ static int open_test(cli_training *t) {
     }
     t->test_data = rt_data_open(directory, aside ? RT_TRAIN : RT_TEST, &error);
     if (!t->test_data) return failed(t, &error);
+    if (!aside) cli_note_data(t->c, t->test_data);
     int code = aside ? keep(t, t->test_data, true) : CLI_DONE;
     return code == CLI_DONE ? cli_facts_check_classes(t->c, &t->facts, t->test_data) : code;
 }
@@ -48,6 +49,7 @@ int cli_training_open_data(cli_training *t) {
     t->data = t->masked ? rt_data_open_images(directory, &error)
                         : rt_data_open(directory, RT_TRAIN, &error);
     if (!t->data) return failed(t, &error);
+    cli_note_data(t->c, t->data);
     int code = cli_facts_check_classes(t->c, &t->facts, t->data);
     if (code == CLI_DONE) code = keep(t, t->data, false);
     if (code != CLI_DONE) return code;
