@@ -298,6 +298,27 @@ static void keeps_names(void **unused) {
     cli_case_free(&t);
 }
 
+/* data_seed draws the images, and nothing else. */
+static void draws_images(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 240);
+    const char *fifth = "train net.cnx --data data -D epochs=1 -D data_fraction=0.2 --seed 5 ";
+    char command[256];
+    static const char *const more[] = {"--out a", "--out b -D data_seed=5",
+                                       "--out c -D data_seed=6"};
+    for (int i = 0; i < 3; i++) {
+        snprintf(command, sizeof command, "%s%s", fifth, more[i]);
+        cli_case_expect(&t, command, 0, "48 images of 3 classes");
+    }
+    assert_true(cli_case_same_file(&t, "a/last.safetensors", "b/last.safetensors"));
+    assert_false(cli_case_same_file(&t, "a/last.safetensors", "c/last.safetensors"));
+    cli_case_expect(&t, "train net.cnx --data data --out d -D data_seed=6", 1,
+                    "'data_seed' has no effect: data_fraction is 1");
+    cli_case_free(&t);
+}
+
 static void works_alone(void **unused) {
     (void)unused;
     cli_case t = cli_case_new();
@@ -388,6 +409,7 @@ int main(void) {
         cmocka_unit_test(takes_many_threads),
         cmocka_unit_test(reads_folders),
         cmocka_unit_test(keeps_names),
+        cmocka_unit_test(draws_images),
         cmocka_unit_test(works_alone),
         cmocka_unit_test(tells_of_another_cpu),
         cmocka_unit_test(shows_a_bar),

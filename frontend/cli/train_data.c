@@ -11,11 +11,18 @@ static int keep(cli_training *t, rt_data *data, bool aside) {
     const fe_recipe *recipe = &t->step.recipe;
     rt_subset subset = {.holdout = recipe->holdout,
                         .fraction = recipe->data_fraction,
-                        .seed = t->seed,
+                        .seed = recipe->data_seed ? (uint64_t)recipe->data_seed : t->seed,
                         .aside = aside};
     rt_error error;
     if (subset.holdout == 0 && subset.fraction == 1) return CLI_DONE;
     return rt_data_keep(data, &subset, &error) ? CLI_DONE : failed(t, &error);
+}
+
+static int check_draw(cli_training *t) {
+    const fe_recipe *recipe = &t->step.recipe;
+    if (recipe->data_seed == 0 || recipe->data_fraction < 1) return CLI_DONE;
+    fe_recipe_unused(recipe, FE_FIELD_data_seed, "data_fraction is 1", t->c->diag);
+    return t->c->diag->errors ? cli_fail_diag(t->c) : CLI_DONE;
 }
 
 /* What the recipe says about tests has no effect where there are none. */
@@ -51,6 +58,7 @@ int cli_training_open_data(cli_training *t) {
     if (!t->data) return failed(t, &error);
     cli_note_data(t->c, t->data);
     int code = cli_facts_check_classes(t->c, &t->facts, t->data);
+    if (code == CLI_DONE) code = check_draw(t);
     if (code == CLI_DONE) code = keep(t, t->data, false);
     if (code != CLI_DONE) return code;
     if (t->masked) return check_untested(t, "pre-training is not tested");
