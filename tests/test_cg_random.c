@@ -14,9 +14,8 @@
 #include "lower.h"
 #include "pass.h"
 #include "random_graph.h"
+#include "seed.h"
 #include "worst.h"
-
-#include <time.h>
 
 enum { MAX_IO = 128 };
 
@@ -241,8 +240,7 @@ static void compile(random_run *r, const cg_machine *machine) {
 }
 
 static uint64_t first_seed(int graphs) {
-    const char *environment = getenv("CNX_SEED");
-    uint64_t seed = environment ? strtoull(environment, NULL, 10) : (uint64_t)time(NULL) % 1000000;
+    uint64_t seed = seed_of_test();
     print_message("seeds %llu..%llu\n", (unsigned long long)seed,
                   (unsigned long long)seed + (uint64_t)graphs - 1);
     return seed;
