@@ -231,10 +231,10 @@ static void test_bombs(void **state) {
 
 /* ---- files ---- */
 
-static char folder[] = "/tmp/cnx-hostile-XXXXXX";
+static char folder[200]; /* made by test_files */
 
 static char *in_folder(const char *name) {
-    static char path[256];
+    static char path[300];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     return path;
 }
@@ -262,6 +262,8 @@ static void check_text_file(const char *text, const char *expected) {
 
 static void test_files(void **state) {
     (void)state;
+    const char *base = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%s/cnx-hostile-XXXXXX", base ? base : "/tmp");
     assert_non_null(mkdtemp(folder));
     check_text_file("use \"main.cnx\"", "uses itself");
     check_text_file("use \"./././main.cnx\"", "uses itself");

@@ -425,7 +425,7 @@ static void test_huge_elaborates_fast(void **state) {
     clock_t start = clock();
     loaded l = load("convnextv2_huge", &(fe_options){.kind = IR_KIND_TRAIN, .random = true});
     double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
-    if (seconds > 1) fail_msg("took %g s", seconds);
+    if (seconds > 5) fail_msg("took %g s", seconds);
     unload(&l);
 }
 
