@@ -359,6 +359,14 @@ static const char *usual_of_model(resolver *r, const char *usual) {
     return ir_arena_printf(r->e->arena, "%s_%s", usual, bar ? bar + 1 : name ? name : "");
 }
 
+static void hint_names(resolver *r, const fe_names *names) {
+    ir_text text = {0};
+    for (size_t i = 0; i < names->count; i++)
+        ir_text_printf(&text, "%s'%s'", i ? ", " : "", names->items[i]);
+    ir_hint(r->e->diag, "the file has %s", text.data);
+    ir_text_free(&text);
+}
+
 /* The recipe asked for; NULL without an error if the file has none. */
 static const fe_item *choose(resolver *r) {
     const fe_items *items = &r->e->model->items;
@@ -383,7 +391,7 @@ static const fe_item *choose(resolver *r) {
     if (near)
         ir_hint(r->e->diag, "did you mean '%s'?", near);
     else if (last)
-        ir_hint(r->e->diag, "the file has '%s'", last->name);
+        hint_names(r, &names);
     else
         ir_hint(r->e->diag, "the file has no recipes");
     return NULL;
