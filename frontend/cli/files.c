@@ -77,6 +77,7 @@ int cli_write_text(cli *c, const char *path, const ir_text *text) {
     if (path) return cli_write_files(c, &(cli_file){path, text}, 1);
     if (fwrite(text->data, 1, text->length, stdout) == text->length && fflush(stdout) == 0)
         return CLI_DONE;
+    if (errno == EPIPE) return CLI_RUN_FAILED; /* who reads has seen enough: `| head` */
     return cli_fail(c, CLI_RUN_FAILED, "cannot write to stdout: %s", strerror(errno));
 }
 
@@ -105,7 +106,9 @@ const char *cli_find_model(ir_arena *arena, const char *name) {
     const char *const *directories = cli_model_directories(arena);
     for (; *directories; directories++) {
         const char *path = ir_arena_printf(arena, "%s/%s", *directories, name);
+        const char *longer = ir_arena_printf(arena, "%s.cnx", path);
         if (cli_exists(path)) return path;
+        if (cli_exists(longer)) return longer;
     }
     return name;
 }

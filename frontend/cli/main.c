@@ -43,13 +43,13 @@ static void on_bus_error(int number, siginfo_t *info, void *context) {
 int main(int argc, char **argv) {
     struct sigaction bus_error = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
     rt_limit_spinning(argv);
-    signal(SIGPIPE, SIG_IGN); /* a closed stdout is a write error with a message */
+    signal(SIGPIPE, SIG_IGN); /* a closed stdout is a write error, exit status 3 */
     sigaction(SIGBUS, &bus_error, NULL);
     cli_options options;
     int code = cli_options_parse(&options, argc, argv);
     if (!options.answered) code = run(&options, code);
     if (code == CLI_DONE && options.answered && fflush(stdout) != 0) {
-        fprintf(stderr, "cnxc: cannot write to stdout: %s\n", strerror(errno));
+        if (errno != EPIPE) fprintf(stderr, "cnxc: cannot write to stdout: %s\n", strerror(errno));
         code = CLI_RUN_FAILED;
     }
     cli_options_free(&options);
