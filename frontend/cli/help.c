@@ -3,11 +3,34 @@
 
 #include "graph.h"
 
-static void print_option(FILE *out, const cli_option_info *option) {
+#include <string.h>
+
+/* The text of a part "NAME,NAME: text" if it is for this command, of any other part; else NULL. */
+static const char *part_for(cli_command command, const char *part, size_t length) {
+    const char *name = cli_command_name(command);
+    size_t names = strspn(part, "abcdefghijklmnopqrstuvwxyz,");
+    if (names + 2 > length || strncmp(part + names, ": ", 2) != 0) return part;
+    for (size_t i = 0; i < names; i += strcspn(part + i, ",:") + 1)
+        if (strcspn(part + i, ",:") == strlen(name) && strncmp(part + i, name, strlen(name)) == 0)
+            return part + names + 2;
+    return NULL;
+}
+
+static void print_option(FILE *out, cli_command command, const cli_option_info *option) {
     char left[64];
     snprintf(left, sizeof left, "%s%s%s", option->spelling, option->value[0] ? " " : "",
              option->value);
-    fprintf(out, "  %-24s %s\n", left, option->doc);
+    fprintf(out, "  %-24s ", left);
+    for (const char *part = option->doc, *next; part; part = next) {
+        const char *end = strstr(part, "; ");
+        size_t length = end ? (size_t)(end - part) : strlen(part);
+        const char *text = part_for(command, part, length);
+        if (text)
+            fprintf(out, "%s%.*s", part == option->doc ? "" : "; ", (int)(part + length - text),
+                    text);
+        next = end ? end + 2 : NULL;
+    }
+    fprintf(out, "\n");
 }
 
 void cli_print_help(FILE *out) {
@@ -17,14 +40,17 @@ void cli_print_help(FILE *out) {
         fprintf(out, "%s\n    %s\n", command->usage, command->doc);
     }
     fprintf(out, "\nMODEL is a file .cnx, a graph .cnxir, or the name of a model that comes with "
-                 "cnxc.\n\nOptions without a command:\n");
+                 "cnxc\n(convnextv2_atto.cnx, or convnextv2_atto after a command).\n\nOptions "
+                 "without a command:\n");
     for (int i = 0; i < CLI_OPTION_COUNT; i++) {
         const cli_option_info *option = cli_option_get((cli_option)i);
-        if (option->commands >> CLI_COMMAND_emit & 1 && !option->common) print_option(out, option);
+        if (option->commands >> CLI_COMMAND_emit & 1 && !option->common)
+            print_option(out, CLI_COMMAND_emit, option);
     }
     fprintf(out, "\nOptions of most commands:\n");
     for (int i = 0; i < CLI_OPTION_COUNT; i++)
-        if (cli_option_get((cli_option)i)->common) print_option(out, cli_option_get((cli_option)i));
+        if (cli_option_get((cli_option)i)->common)
+            print_option(out, CLI_COMMAND_emit, cli_option_get((cli_option)i));
     fprintf(out, "\n  cnxc COMMAND --help      the options of one command\n"
                  "  cnxc --help-ops          the ops of a graph\n"
                  "  cnxc --version           versions, and what this machine can run\n\n"
@@ -37,7 +63,7 @@ void cli_print_command_help(FILE *out, cli_command command) {
     fprintf(out, "usage: %s\n%s\n\n", info->usage, info->doc);
     for (int i = 0; i < CLI_OPTION_COUNT; i++) {
         const cli_option_info *option = cli_option_get((cli_option)i);
-        if (option->commands >> command & 1) print_option(out, option);
+        if (option->commands >> command & 1) print_option(out, command, option);
     }
 }
 
