@@ -1,8 +1,7 @@
 /* cnxc MODEL --emit-...: one stage of the compilation as text, or as an object file with its
  * header. */
 #include "cg_header.h"
-#include "program.h"
-#include "weights.h"
+#include "object_facts.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -85,7 +84,7 @@ static const char *prefix_of(ir_arena *arena, const char *stem) {
     return prefix;
 }
 
-static int write_object(cli *c, const cli_program *p, const float *weights) {
+static int write_object(cli *c, const cli_program *p, const cli_weights *weights) {
     const char *path = c->options->output ? c->options->output : default_name(c, p);
     const char *stem = stem_of(c->arena, path);
     const char *header_path = ir_arena_printf(c->arena, "%s.h", stem);
@@ -95,10 +94,10 @@ static int write_object(cli *c, const cli_program *p, const float *weights) {
     cg_object_options options = {.prefix = prefix_of(c->arena, stem),
                                  .machine = p->target,
                                  .triple = c->options->target,
-                                 .weights = weights};
+                                 .weights = weights ? weights->values : NULL};
     ir_text object = {0}, header = {0};
-    int code = CLI_DONE;
-    if (!cg_object_emit(p->plan, &options, CG_FORM_OBJECT, &object, c->diag))
+    int code = cli_object_facts(c, p, weights, &options);
+    if (code == CLI_DONE && !cg_object_emit(p->plan, &options, CG_FORM_OBJECT, &object, c->diag))
         code = cli_fail_diag(c);
     if (code == CLI_DONE) {
         cg_header_print(p->plan, &options, &header);
@@ -118,7 +117,7 @@ static int emit_object(cli *c, cli_program *p) {
     cli_weights weights;
     int code = cli_weights_load(c, p, c->options->weights, &weights);
     if (code == CLI_DONE) code = cli_weights_gather(c, p, &weights);
-    if (code == CLI_DONE) code = write_object(c, p, weights.values);
+    if (code == CLI_DONE) code = write_object(c, p, &weights);
     cli_weights_free(&weights);
     return code;
 }
