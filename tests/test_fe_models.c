@@ -259,7 +259,7 @@ static void test_wrong_defines(void **state) {
         {{"dims", "[8]"}, "dims is for 1 stages, depths is not"},
         {{"mean", "[0.5]"}, "mean is [0.5], expected a number per channel"},
         {{"std", "[]"}, "std is [], expected a number per channel"},
-        {{"class_names", "[\"cat\"]"}, "1 class_names, classes is 1000"},
+        {{"class_names", "[\"cat\"]"}, "1 class_names, classes is 1000; -D 'class_names=[]' "},
         {{"grn_scope", "layer"}, "'grn_scope' is \"layer\", expected one of"},
         {{"gelu", "relu"}, "'gelu' is \"relu\", expected one of"},
         {{"drop_path", "1"}, "'drop_path' is 1, expected 0 to 0.999999"},

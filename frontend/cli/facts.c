@@ -301,9 +301,12 @@ static int check_names(cli *c, const cli_facts *facts, const rt_data *data) {
         if (place >= 0)
             return cli_fail(c, CLI_USER_ERROR,
                             "class %lld of '%s' is '%s', which is class %lld of '%s'; both must "
-                            "have their classes in the same order",
+                            "have their classes in the same order%s",
                             (long long)k, c->options->data, names[k], (long long)place,
-                            facts->model);
+                            facts->model,
+                            c->options->command == CLI_COMMAND_eval
+                                ? ""
+                                : ", or -D 'class_names=[]' leaves the names to the data");
         if (first < 0) first = k;
     }
     if (first >= 0 && first < facts->classes)
