@@ -1,5 +1,6 @@
 #include "cg_header.h"
 
+#include "cg_header_facts.h"
 #include "cg_program.h"
 
 #include <ctype.h>
@@ -243,6 +244,9 @@ static void put_macros(const header *h) {
         put_macro(h, ir_arena_printf(h->arena, "%s_ELEMENTS", name), ir_type_elements(b->type),
                   ir_arena_printf(h->arena, "of %s", b->name));
     }
+    bool own = h->options->metas != NULL;
+    cg_header_facts(h->upper, own ? h->options->metas : plan->metas,
+                    own ? h->options->meta_count : plan->meta_count, h->out);
     put(h, "\n/* What the functions return; $_error says it in words. */\n");
     for (size_t i = 0; i < cg_code_count(); i++)
         put_macro(h, cg_code_at(i)->name, cg_code_at(i)->value, cg_code_at(i)->text);
@@ -253,7 +257,9 @@ static void put_threads(const header *h) {
         "\n/* Threads come from the caller. parallel_for runs body(argument, t, w) for every t in\n"
         " * [0, tasks), each once, on at most `workers` workers with w in [0, workers), two tasks "
         "with\n * the same w never at the same time, and returns when all are done. Results do "
-        "not depend on\n * the number of threads; a NULL pointer runs serially. */\n"
+        "not depend on\n * the number of threads; a NULL pointer runs serially. More than "
+        "@_MAX_THREADS are of no use:\n * what --threads said to cnxc, or else the cores that it "
+        "ran on. */\n"
         "typedef void (*$_task)(void *argument, int64_t task, int64_t worker);\n"
         "typedef struct $_threads {\n"
         "    void (*parallel_for)(void *context, int64_t tasks, int64_t workers, $_task body,\n"
@@ -298,6 +304,8 @@ static void put_io_doc(const header *h) {
         if (b->mask.drawn) ir_text_printf(h->out, ";\n *   %-10s     rows of -1 are drawn", "");
         if (cg_program_io_optional(h->plan, i))
             ir_text_printf(h->out, " from step and seed; NULL draws all");
+        if (strcmp(b->name, "label") == 0 && h->options->classes > 0)
+            ir_text_printf(h->out, ", each in [0, %lld)", (long long)h->options->classes);
         ir_text_printf(h->out, "\n");
     }
 }
@@ -329,6 +337,8 @@ static void put_run(const header *h) {
     if (scalars)
         put(h, " *   step       from 1, one more with every step\n"
                " *   seed       key of all random numbers\n");
+    if (train && h->options->update)
+        ir_text_printf(h->out, " * The update is that of %s.\n", h->options->update);
     put(h, train ? " */\nint32_t $_step(\n    void *state, void *workspace"
                  : " */\nint32_t $_run(\n    const void *state, void *workspace");
     put_io(h, false);

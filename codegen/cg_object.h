@@ -20,6 +20,11 @@ typedef struct cg_object_options {
     const cg_machine *machine;
     const char *triple;   /* LLVM target triple; NULL: of this computer */
     const float *weights; /* plan->weights_elements to embed, or NULL */
+    /* What only the header says. */
+    const ir_meta *metas; /* in place of the plan's; NULL: those */
+    size_t meta_count;
+    int64_t classes;    /* labels are below it; 0: not known */
+    const char *update; /* which one a training step makes, in words, or NULL */
 } cg_object_options;
 
 typedef enum cg_form { CG_FORM_LLVM, CG_FORM_ASSEMBLY, CG_FORM_OBJECT } cg_form;

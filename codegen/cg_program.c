@@ -32,11 +32,7 @@ int32_t cg_program_io_count(const ir_plan *plan) {
 
 bool cg_program_io_optional(const ir_plan *plan, int32_t index) {
     const ir_buffer *b = cg_program_io(plan, index);
-    if (b->class != IR_BUFFER_INPUT || b->dtype != IR_F32 || strcmp(b->name, "mask") != 0)
-        return false;
-    for (size_t i = 0; i < plan->meta_count; i++)
-        if (strcmp(plan->metas[i].key, "kept") == 0) return true;
-    return false;
+    return b->class == IR_BUFFER_INPUT && b->mask.drawn;
 }
 
 bool cg_program_takes_scalars(const ir_plan *plan) {

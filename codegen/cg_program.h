@@ -57,8 +57,7 @@ void cg_program_end(cg_program *program);
 /* The buffer that is io[index]; a plan has every index below the count once. */
 const ir_buffer *cg_program_io(const ir_plan *plan, int32_t index);
 int32_t cg_program_io_count(const ir_plan *plan);
-/* Whether the caller may give NULL for io[index]: the mask of a model that says how many patches it
- * keeps, which is drawn then. */
+/* Whether the caller may give NULL for io[index]: a mask that is drawn then. */
 bool cg_program_io_optional(const ir_plan *plan, int32_t index);
 /* Whether the run function takes step and seed: every training step, and what reads scalars. */
 bool cg_program_takes_scalars(const ir_plan *plan);

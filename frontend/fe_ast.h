@@ -128,10 +128,12 @@ typedef struct fe_items {
 bool fe_parse(ir_arena *arena, const ir_source *source, fe_items *items, ir_diag *diag);
 /* A text that is one expression from a byte on, as in -D name=EXPR; NULL after an error. */
 fe_expr *fe_parse_value(ir_arena *arena, const ir_source *source, size_t from, ir_diag *diag);
+/* How tightly a binary operator binds, 1 to 8; 0: it is none. "not" (3) and "-" (7) stand before
+ * their operand. */
+int fe_binding(fe_token_kind op);
 
 /* fe_print.c */
 void fe_print_items(const fe_items *items, ir_text *out);
-void fe_print_expr(const fe_expr *expr, ir_text *out);
 void fe_print_string(const char *text, ir_text *out);
 /* The shortest decimal that reads back as the same number, always with a point or an exponent. */
 void fe_print_number(double number, ir_text *out);

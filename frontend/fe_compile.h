@@ -7,8 +7,7 @@
  *     fe_model *model = fe_load("net.cnx", directories, diag);      NULL after an error
  *     fe_options options = {.kind = IR_KIND_TRAIN, .random = true};
  *     fe_recipe recipe;
- *     if (model && fe_resolve_recipe(model, &options, &recipe, diag))
- *         graph = fe_elaborate(model, &options, diag);              NULL after an error
+ *     if (model) graph = fe_elaborate(model, &options, &recipe, diag);    NULL after an error
  *     ir_graph_free(graph);
  *     fe_model_free(model);
  *     ir_diag_free(diag);
@@ -36,6 +35,7 @@ typedef struct fe_options {
     int64_t batch;      /* 0: infer 1, otherwise the recipe's */
     bool random;        /* drop path is on (grad and train only) */
     bool plain_loss;    /* the recipe does not shape the graph: no smoothing, no drop path of its */
+    bool no_run;        /* no training run comes: -D of what only such a run uses is an error */
     const char *recipe; /* NULL: `usual`, `default`, or the last one in the file, or all defaults */
     /* Taken before `default` if the file has it, or NULL: `usual_SIZE` of a model called .._SIZE,
      * or else `usual`. */
@@ -57,9 +57,10 @@ void fe_model_free(fe_model *model);
 
 /* Name of the model that elaboration builds: the last one of the file; NULL if there is none. */
 const char *fe_model_name(const fe_model *model);
-/* The forward program, verified. */
-ir_graph *fe_elaborate(const fe_model *model, const fe_options *options, ir_diag *diag);
-/* All numbers of a training run. The texts in `recipe` live as long as `diag`. */
+/* The forward program, verified, and the recipe that shaped it (may be NULL: not wanted). */
+ir_graph *fe_elaborate(const fe_model *model, const fe_options *options, fe_recipe *recipe,
+                       ir_diag *diag);
+/* The recipe alone: all numbers of a training run. The texts in `recipe` live as long as `diag`. */
 bool fe_resolve_recipe(const fe_model *model, const fe_options *options, fe_recipe *recipe,
                        ir_diag *diag);
 

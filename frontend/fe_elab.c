@@ -268,17 +268,32 @@ static void bind_model(fe_elab *e, const fe_item *item, const fe_item *root) {
     }
 }
 
+/* Whether a field of the recipe shapes this graph; of a plain loss, only if -D asks for it. */
+static bool applies(const fe_elab *e, const char *field) {
+    if (e->options->kind == IR_KIND_INFER) return false;
+    return !e->options->plain_loss || fe_find_define(e->options, field);
+}
+
 /* A value of the recipe that shapes the graph goes to the parameter of the same name. */
 static void apply_recipe(fe_elab *e, const fe_recipe *recipe) {
+    bool asked = e->options->batch || fe_find_define(e->options, "batch");
     bool infer = e->options->kind == IR_KIND_INFER;
-    e->batch = e->options->batch ? e->options->batch : infer ? 1 : recipe->batch;
-    if (infer) return;
-    bool plain = e->options->plain_loss;
-    if (!plain || fe_find_define(e->options, "label_smoothing"))
-        e->label_smoothing = recipe->label_smoothing;
-    fe_global *drop_path = plain ? NULL : fe_find_global(e, "drop_path");
-    if (drop_path && fe_recipe_given(recipe, FE_FIELD_drop_path))
+    e->batch = infer && !asked ? 1 : recipe->batch;
+    if (applies(e, "label_smoothing")) e->label_smoothing = recipe->label_smoothing;
+    fe_global *drop_path = fe_find_global(e, "drop_path");
+    if (drop_path && applies(e, "drop_path") && fe_recipe_given(recipe, FE_FIELD_drop_path))
         drop_path->recipe = &recipe->drop_path;
+}
+
+/* What the model never asked for has no effect. */
+static void check_recipe(fe_elab *e, const fe_recipe *recipe) {
+    const fe_global *drop_path = fe_find_global(e, "drop_path");
+    bool drops = drop_path && drop_path->state != FE_UNKNOWN;
+    if (applies(e, "label_smoothing") && recipe->label_smoothing > 0 && !e->smooths)
+        fe_recipe_unused(recipe, FE_FIELD_label_smoothing, "the model does not use it", e->diag);
+    if (applies(e, "drop_path") && recipe->drop_path > 0 && !drops)
+        fe_recipe_unused(recipe, FE_FIELD_drop_path, "the model uses no parameter drop_path",
+                         e->diag);
 }
 
 static void run_model(fe_elab *e, const fe_item *item) {
@@ -295,21 +310,24 @@ static void run_model(fe_elab *e, const fe_item *item) {
     e->frame = NULL;
 }
 
-ir_graph *fe_elaborate(const fe_model *model, const fe_options *options, ir_diag *diag) {
-    fe_recipe recipe;
+ir_graph *fe_elaborate(const fe_model *model, const fe_options *options, fe_recipe *recipe,
+                       ir_diag *diag) {
+    fe_recipe own;
+    if (!recipe) recipe = &own;
     const fe_item *item = fe_last_model(model);
     if (!item) {
         ir_error(diag, (ir_loc){0}, "there is no model in the file");
         ir_hint(diag, "model NAME { input image: f32[..] ... output logits = .. }");
         return NULL;
     }
-    if (!fe_resolve_recipe(model, options, &recipe, diag)) return NULL;
+    if (!fe_resolve_recipe(model, options, recipe, diag)) return NULL;
     fe_elab *e = fe_elab_new(model, options, diag);
     if (!e) return NULL;
-    apply_recipe(e, &recipe);
+    apply_recipe(e, recipe);
     e->graph = ir_graph_new(item->name, options->kind);
     ir_graph *graph = e->graph;
     run_model(e, item);
+    if (diag->errors == 0) check_recipe(e, recipe);
     fe_elab_free(e);
     if (diag->errors == 0 && ir_verify(graph, diag)) return graph;
     ir_graph_free(graph);

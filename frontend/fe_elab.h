@@ -57,6 +57,7 @@ typedef struct fe_elab {
     bool builtins;      /* batch, training, label_smoothing have values here */
     int64_t batch;
     double label_smoothing;
+    bool smooths;    /* the model asked for label_smoothing */
     int64_t streams; /* random streams given out */
     int64_t steps;
     int calls, stack;
@@ -71,6 +72,8 @@ typedef struct fe_elab {
 fe_elab *fe_elab_new(const fe_model *model, const fe_options *options, ir_diag *diag);
 void fe_elab_free(fe_elab *e);
 fe_global *fe_find_global(fe_elab *e, const char *name);
+/* Whether the model or its file has a parameter of this name. */
+bool fe_is_parameter(fe_elab *e, const char *name);
 fe_value fe_global_value(fe_elab *e, fe_global *global);
 /* The value of -D for something whose default is `like` (POISON: anything). */
 fe_value fe_define_value(fe_elab *e, const fe_define *define, fe_value like);

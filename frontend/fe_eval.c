@@ -23,14 +23,14 @@ void fe_set_local(fe_elab *e, const char *name, fe_value value) {
     *IR_PUSH(e->arena, f->locals, f->count, f->capacity) = (fe_local){name, value};
 }
 
-static bool builtin_value(const fe_elab *e, const char *name, fe_value *value) {
+static bool builtin_value(fe_elab *e, const char *name, fe_value *value) {
     if (!e->builtins) return false;
     if (strcmp(name, "batch") == 0)
         *value = fe_int(e->batch);
     else if (strcmp(name, "training") == 0)
         *value = fe_bool(e->options->kind != IR_KIND_INFER);
     else if (strcmp(name, "label_smoothing") == 0)
-        *value = fe_float(e->label_smoothing);
+        *value = fe_float(e->label_smoothing), e->smooths = true;
     else
         return false;
     return true;

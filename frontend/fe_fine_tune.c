@@ -79,26 +79,46 @@ static bool check_groups(const layers *l, ir_diag *diag) {
     enum { STAGES = 4, MOST = 27 };
     if (l->stages == STAGES && l->depth[2] <= MOST) return true;
     return ir_error(diag, (ir_loc){0},
-                    "'layer_decay_kind' group is for 4 stages with up to %d blocks in stage 2, the "
-                    "model has %d stages%s",
-                    MOST, l->stages, l->stages > 2 ? " or more blocks" : "");
+                    "'layer_decay_kind' group is for %d stages with up to %d blocks in stage 2, "
+                    "found %d stages with %d blocks in stage 2",
+                    STAGES, MOST, l->stages, l->depth[2]);
+}
+
+/* What a recipe asks for and the model has nothing to do it to. */
+static bool check_unused(const fe_recipe *recipe, bool has_head, bool has_grn, ir_diag *diag) {
+    size_t errors = diag->errors;
+    bool asks_group = strcmp(recipe->layer_decay_kind, "group") == 0 &&
+                      strcmp(recipe->origin[FE_FIELD_layer_decay_kind], "-D") == 0;
+    if (recipe->head_init != 1 && !has_head)
+        fe_recipe_unused(recipe, FE_FIELD_head_init, "the model has no parameter head.fc.weight",
+                         diag);
+    if (strcmp(recipe->grn_decay, "yes") == 0 && !has_grn)
+        fe_recipe_unused(recipe, FE_FIELD_grn_decay, "the model has no parameters called mlp.grn",
+                         diag);
+    if (recipe->layer_decay == 1 && asks_group)
+        fe_recipe_unused(recipe, FE_FIELD_layer_decay_kind, "layer_decay is 1", diag);
+    return diag->errors == errors;
 }
 
 bool fe_fine_tune(ir_graph *graph, const fe_recipe *recipe, ir_diag *diag) {
     bool group = strcmp(recipe->layer_decay_kind, "group") == 0;
-    bool grn = strcmp(recipe->grn_decay, "yes") == 0;
+    bool decays_grn = strcmp(recipe->grn_decay, "yes") == 0, has_head = false, has_grn = false;
     layers l = {0};
     if (recipe->layer_decay < 1 && !find_layers(graph, &l, diag)) return false;
     if (recipe->layer_decay < 1 && group && !check_groups(&l, diag)) return false;
     for (size_t i = 0; i < graph->count; i++) {
         ir_node *node = &graph->nodes[i];
         if (node->op != IR_OP_param) continue;
-        if (strcmp(node->name, "head.fc.weight") == 0) node->attrs.std *= recipe->head_init;
-        if (grn && strstr(node->name, ".mlp.grn.")) node->attrs.decay = -1;
+        bool head = strcmp(node->name, "head.fc.weight") == 0;
+        bool grn = strstr(node->name, ".mlp.grn.") != NULL;
+        has_head |= head;
+        has_grn |= grn;
+        if (head) node->attrs.std *= recipe->head_init;
+        if (grn && decays_grn) node->attrs.decay = -1;
         if (!(recipe->layer_decay < 1)) continue;
         place at = place_of(node->name);
         int steps = group ? 13 - group_layer(at) : l.sum + 1 - single_layer(&l, at);
         node->attrs.lr_scale = pow(recipe->layer_decay, steps);
     }
-    return true;
+    return check_unused(recipe, has_head, has_grn, diag);
 }

@@ -85,6 +85,13 @@ fe_global *fe_find_global(fe_elab *e, const char *name) {
     return item ? &e->globals[item - items->items] : NULL;
 }
 
+bool fe_is_parameter(fe_elab *e, const char *name) {
+    const fe_item *model = fe_root_model(e->model, fe_last_model(e->model));
+    for (size_t i = 0; model && i < model->param_count; i++)
+        if (strcmp(model->params[i].name, name) == 0) return true;
+    return fe_find_global(e, name) != NULL;
+}
+
 /* "name=value" as a source of its own, so that messages show it. */
 static const ir_source *define_source(fe_elab *e, const fe_define *define) {
     ir_source *source = ir_arena_alloc(e->diag->arena, sizeof *source);
@@ -106,7 +113,7 @@ static bool check_defines(fe_elab *e) {
         if (e->globals[i].item) fe_names_add(&names, e->globals[i].item->name);
     for (size_t i = 0; model && i < model->param_count; i++)
         fe_names_add(&names, model->params[i].name);
-#define FIELD(field, kind, group, default_, least, most, doc) fe_names_add(&names, #field);
+#define FIELD(field, kind, group, use, default_, least, most, doc) fe_names_add(&names, #field);
 #include "fe_recipe.def"
 #undef FIELD
     bool good = true;

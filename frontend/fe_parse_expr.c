@@ -173,10 +173,8 @@ static fe_expr *parse_postfix(fe_parser *p) {
     return expr;
 }
 
-/* How tightly an operator binds; 0: it is none. "not" (3) and "-" (7) stand before their operand.
- */
-static int binding(fe_token_kind kind) {
-    switch ((int)kind) {
+int fe_binding(fe_token_kind op) {
+    switch ((int)op) {
     case FE_OR: return 1;
     case FE_AND: return 2;
     case FE_EQUAL:
@@ -217,7 +215,7 @@ static fe_expr *parse_binary(fe_parser *p, int least) {
     fe_expr *left = parse_unary(p);
     while (left) {
         const fe_token *t = fe_peek(p);
-        int own = binding(t->kind);
+        int own = fe_binding(t->kind);
         if (own == 0 || own < least) return left;
         p->at++;
         fe_expr node = {.kind = FE_EXPR_BINARY, .op = t->kind, .loc = t->loc, .a = left};
@@ -226,7 +224,7 @@ static fe_expr *parse_binary(fe_parser *p, int least) {
         p->depth--;
         if (!node.b) return NULL;
         left = make(p, node);
-        if (left && own == 4 && binding(fe_peek(p)->kind) == 4) {
+        if (left && own == 4 && fe_binding(fe_peek(p)->kind) == 4) {
             ir_error(p->diag, fe_peek(p)->loc, "comparisons do not chain");
             ir_hint(p->diag, "write a < b and b < c");
             return NULL;

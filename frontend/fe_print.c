@@ -28,23 +28,11 @@ void fe_print_string(const char *text, ir_text *out) {
     ir_text_append(out, "\"", 1);
 }
 
-/* How tightly an expression binds, as in fe_parse_expr.c; atoms 10. */
+/* How tightly an expression binds; atoms 10. */
 static int binding(const fe_expr *expr) {
     if (expr->kind == FE_EXPR_CHOICE) return 0;
     if (expr->kind == FE_EXPR_UNARY) return expr->op == FE_NOT ? 3 : 7;
-    if (expr->kind != FE_EXPR_BINARY) return 10;
-    switch ((int)expr->op) {
-    case FE_OR: return 1;
-    case FE_AND: return 2;
-    case FE_PLUS:
-    case FE_MINUS: return 5;
-    case FE_STAR:
-    case FE_SLASH:
-    case FE_FLOOR_SLASH:
-    case FE_PERCENT: return 6;
-    case FE_POWER: return 8;
-    default: return 4;
-    }
+    return expr->kind == FE_EXPR_BINARY ? fe_binding(expr->op) : 10;
 }
 
 static void print_expr(const fe_expr *expr, int least, ir_text *out);
@@ -114,10 +102,6 @@ static void print_expr(const fe_expr *expr, int least, ir_text *out) {
     if (own < least) ir_text_append(out, "(", 1);
     print_bare(expr, own, out);
     if (own < least) ir_text_append(out, ")", 1);
-}
-
-void fe_print_expr(const fe_expr *expr, ir_text *out) {
-    print_expr(expr, 0, out);
 }
 
 static void print_value(const fe_stmt *stmt, ir_text *out) {

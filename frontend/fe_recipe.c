@@ -10,13 +10,15 @@ typedef enum field_kind { KIND_COUNT, KIND_NUMBER, KIND_PAIR, KIND_WORD } field_
 typedef struct field_info {
     const char *name;
     field_kind kind;
-    const char *group, *default_;
+    const char *group;
+    enum { USE_ANY, USE_LOSS, USE_STEP, USE_RUN } use;
+    const char *default_;
     double least, most;
 } field_info;
 
 static const field_info fields[FE_FIELD_COUNT] = {
-#define FIELD(name, kind, group, default_, least, most, doc)                                       \
-    {#name, KIND_##kind, #group, default_, least, most},
+#define FIELD(name, kind, group, use, default_, least, most, doc)                                  \
+    {#name, KIND_##kind, #group, USE_##use, default_, least, most},
 #include "fe_recipe.def"
 #undef FIELD
 };
@@ -24,7 +26,7 @@ static const field_info fields[FE_FIELD_COUNT] = {
 /* Where the value of a field lies in a recipe. */
 static void *field_at(fe_recipe *recipe, int field) {
     switch ((fe_field)field) {
-#define FIELD(name, kind, group, default_, least, most, doc)                                       \
+#define FIELD(name, kind, group, use, default_, least, most, doc)                                  \
     case FE_FIELD_##name: return &recipe->name;
 #include "fe_recipe.def"
 #undef FIELD
@@ -36,7 +38,9 @@ static void *field_at(fe_recipe *recipe, int field) {
 typedef struct resolver {
     fe_elab *e;
     fe_recipe *recipe;
-    const char *origin; /* of what is set now */
+    const char *origin;    /* of what is set now */
+    const ir_source *file; /* of the model; what stands there is stated for it */
+    bool command_line;     /* so is what is read now, -D */
     bool good;
 } resolver;
 
@@ -112,6 +116,7 @@ static void set_default(resolver *r, int field) {
     void *at = field_at(r->recipe, field);
     char *end;
     r->recipe->origin[field] = "default";
+    r->recipe->stated[field] = (ir_loc){0};
     switch (f->kind) {
     case KIND_COUNT: *(int64_t *)at = strtoll(f->default_, NULL, 10); break;
     case KIND_NUMBER: *(double *)at = strtod(f->default_, NULL); break;
@@ -157,8 +162,15 @@ static bool set_word(resolver *r, int field, ir_loc loc, const char *word) {
     return true;
 }
 
-static void set_field(resolver *r, int field, ir_loc loc, fe_value value) {
+/* Who sets a field, and where, if that is said for this model. */
+static void set_origin(resolver *r, int field, ir_loc loc) {
+    bool own = r->command_line || loc.source == r->file;
     r->recipe->origin[field] = r->origin;
+    r->recipe->stated[field] = own ? loc : (ir_loc){0};
+}
+
+static void set_field(resolver *r, int field, ir_loc loc, fe_value value) {
+    set_origin(r, field, loc);
     switch (fields[field].kind) {
     case KIND_COUNT:
         if (value.kind != FE_VALUE_INT)
@@ -300,7 +312,7 @@ static void set_word_field(resolver *r, int field, const fe_expr *value) {
     if (!set_word(r, field, value->loc, value->text)) return;
     call_groups groups = {value->text, fields[field].name};
     set_call(r, value, &groups, given);
-    r->recipe->origin[field] = r->origin;
+    set_origin(r, field, value->loc);
 }
 
 static void set_recipe_field(resolver *r, const fe_arg *arg) {
@@ -347,6 +359,14 @@ static const char *usual_of_model(resolver *r, const char *usual) {
     return ir_arena_printf(r->e->arena, "%s_%s", usual, bar ? bar + 1 : name ? name : "");
 }
 
+static void hint_names(resolver *r, const fe_names *names) {
+    ir_text text = {0};
+    for (size_t i = 0; i < names->count; i++)
+        ir_text_printf(&text, "%s'%s'", i ? ", " : "", names->items[i]);
+    ir_hint(r->e->diag, "the file has %s", text.data);
+    ir_text_free(&text);
+}
+
 /* The recipe asked for; NULL without an error if the file has none. */
 static const fe_item *choose(resolver *r) {
     const fe_items *items = &r->e->model->items;
@@ -371,7 +391,7 @@ static const fe_item *choose(resolver *r) {
     if (near)
         ir_hint(r->e->diag, "did you mean '%s'?", near);
     else if (last)
-        ir_hint(r->e->diag, "the file has '%s'", last->name);
+        hint_names(r, &names);
     else
         ir_hint(r->e->diag, "the file has no recipes");
     return NULL;
@@ -388,9 +408,41 @@ static void define_lr(resolver *r) {
     set_default(r, FE_FIELD_base_lr);
 }
 
+/* Whether a field has an effect on what is made: inference has no loss, gradients no update, and
+ * only a training run goes over data. */
+static bool is_used(const fe_options *options, int field) {
+    static const int most[] = {
+        [IR_KIND_INFER] = USE_ANY, [IR_KIND_GRAD] = USE_LOSS, [IR_KIND_TRAIN] = USE_STEP};
+    return !options->no_run || (int)fields[field].use <= most[options->kind];
+}
+
+static void define_field(resolver *r, int field, const fe_define *define) {
+    static const char *const uses[] = {"any program", "programs with a loss", "training steps",
+                                       "training runs"};
+    const field_info *f = &fields[field];
+    ir_loc loc = fe_define_loc(r->e, define);
+    fe_value like = f->kind == KIND_WORD ? fe_text("") : fe_poison();
+    fe_value value = fe_define_value(r->e, define, like);
+    bool parameter = fe_is_parameter(r->e, f->name); /* which the value is for as well */
+    int chooser = unused_in(r->recipe, field);
+    size_t errors = r->e->diag->errors;
+    if (value.kind == FE_POISON)
+        r->good = false;
+    else if (chooser >= 0)
+        fail(r, loc, "'%s' is an argument of %s, but %s is %s", f->name, f->group,
+             fields[chooser].name, *(const char **)field_at(r->recipe, chooser));
+    else
+        set_field(r, field, loc, value);
+    if (parameter) r->recipe->stated[field] = (ir_loc){0};
+    bool wrong = value.kind == FE_POISON || r->e->diag->errors > errors;
+    if (!wrong && !parameter && !is_used(r->e->options, field))
+        fail(r, loc, "'%s' has no effect here, only on %s", f->name, uses[f->use]);
+}
+
 static void apply_command_line(resolver *r) {
     const fe_options *options = r->e->options;
     ir_loc nowhere = {0};
+    r->command_line = true;
     r->origin = "--batch";
     if (options->batch) set_field(r, FE_FIELD_batch, nowhere, fe_int(options->batch));
     r->origin = "--seed";
@@ -403,19 +455,12 @@ static void apply_command_line(resolver *r) {
     define_lr(r);
     for (int i = 0; i < FE_FIELD_COUNT; i++) {
         const fe_define *define = fe_find_define(options, fields[i].name);
-        if (!define) continue;
-        fe_value like = fields[i].kind == KIND_WORD ? fe_text("") : fe_poison();
-        fe_value value = fe_define_value(r->e, define, like);
-        int chooser = unused_in(r->recipe, i);
-        if (value.kind == FE_POISON)
-            r->good = false;
-        else if (chooser >= 0)
-            fail(r, fe_define_loc(r->e, define), "'%s' is an argument of %s, but %s is %s",
-                 fields[i].name, fields[i].group, fields[chooser].name,
-                 *(const char **)field_at(r->recipe, chooser));
-        else
-            set_field(r, i, fe_define_loc(r->e, define), value);
+        if (define) define_field(r, i, define);
     }
+    ir_loc ratio = r->recipe->stated[FE_FIELD_crop_ratio];
+    bool asks_ratio = ratio.source && fe_find_define(options, "crop_ratio");
+    if (r->good && asks_ratio && r->recipe->crop_scale[1] == 0)
+        fail(r, ratio, "'crop_ratio' has no effect without 'crop_scale'");
 }
 
 bool fe_resolve_recipe(const fe_model *model, const fe_options *options, fe_recipe *recipe,
@@ -425,7 +470,8 @@ bool fe_resolve_recipe(const fe_model *model, const fe_options *options, fe_reci
     if (!e) return false;
     fe_frame frame = {.prefix = ""};
     e->frame = &frame;
-    resolver r = {.e = e, .recipe = recipe, .good = true};
+    const fe_item *last = fe_last_model(model);
+    resolver r = {.e = e, .recipe = recipe, .file = last ? last->loc.source : NULL, .good = true};
     for (int i = 0; i < FE_FIELD_COUNT; i++)
         set_default(&r, i);
     const fe_item *item = choose(&r);
@@ -442,6 +488,11 @@ double fe_recipe_lr(const fe_recipe *recipe) {
 
 bool fe_recipe_given(const fe_recipe *recipe, fe_field field) {
     return recipe->origin[field] && strcmp(recipe->origin[field], "default") != 0;
+}
+
+void fe_recipe_unused(const fe_recipe *recipe, fe_field field, const char *why, ir_diag *diag) {
+    if (recipe->stated[field].source)
+        ir_error(diag, recipe->stated[field], "'%s' has no effect: %s", fields[field].name, why);
 }
 
 /* ---- printing ---- */

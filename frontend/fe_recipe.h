@@ -14,6 +14,8 @@
 #ifndef FE_RECIPE_H
 #define FE_RECIPE_H
 
+#include "diag.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,7 +27,7 @@
 #define FE_TYPE_WORD(name) const char *name;
 
 typedef enum fe_field {
-#define FIELD(name, kind, group, default_, least, most, doc) FE_FIELD_##name,
+#define FIELD(name, kind, group, use, default_, least, most, doc) FE_FIELD_##name,
 #include "fe_recipe.def"
 #undef FIELD
     FE_FIELD_COUNT
@@ -33,15 +35,20 @@ typedef enum fe_field {
 
 typedef struct fe_recipe {
     const char *name; /* of the recipe; "default" if the file has none */
-#define FIELD(name, kind, group, default_, least, most, doc) FE_TYPE_##kind(name)
+#define FIELD(name, kind, group, use, default_, least, most, doc) FE_TYPE_##kind(name)
 #include "fe_recipe.def"
 #undef FIELD
     const char *origin[FE_FIELD_COUNT]; /* "default", "recipe NAME", "-D", "--batch", "--seed" */
+    /* Where -D or a recipe in the model's own file states it for this model; else no source. */
+    ir_loc stated[FE_FIELD_COUNT];
 } fe_recipe;
 
 /* The peak learning rate: `lr`, or base_lr x batch / 256 if base_lr is set. */
 double fe_recipe_lr(const fe_recipe *recipe);
 /* Whether the file, -D or the command line decided a field. */
 bool fe_recipe_given(const fe_recipe *recipe, fe_field field);
+/* For a field that has no effect: an error where it is stated for this model, with the reason; one
+ * that comes with a recipe for models in general is no mistake. */
+void fe_recipe_unused(const fe_recipe *recipe, fe_field field, const char *why, ir_diag *diag);
 
 #endif

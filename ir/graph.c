@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const ir_kind_names[] = {"infer", "grad", "train"};
+
 ir_graph *ir_graph_new(const char *name, ir_kind kind) {
     ir_arena *arena = ir_arena_new();
     ir_graph *graph = ir_arena_alloc(arena, sizeof *graph);
@@ -232,9 +234,9 @@ void ir_set_meta(ir_graph *graph, const char *key, const char *value) {
         (ir_meta){keep(graph, key), keep(graph, value)};
 }
 
-const char *ir_get_meta(const ir_graph *graph, const char *key) {
-    for (size_t i = 0; i < graph->meta_count; i++)
-        if (strcmp(graph->metas[i].key, key) == 0) return graph->metas[i].value;
+const char *ir_find_meta(const ir_meta *metas, size_t count, const char *key) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(metas[i].key, key) == 0) return metas[i].value;
     return NULL;
 }
 
@@ -244,6 +246,17 @@ ir_value ir_append(ir_graph *to, const ir_node *node) {
     ir_keep_texts(to, &copy.attrs);
     *IR_PUSH(to->arena, to->nodes, to->count, to->capacity) = copy;
     return (ir_value){(uint32_t)to->count - 1};
+}
+
+const char *ir_get_meta(const ir_graph *graph, const char *key) {
+    return ir_find_meta(graph->metas, graph->meta_count, key);
+}
+
+int64_t ir_graph_batch(const ir_graph *graph) {
+    for (size_t i = 0; i < graph->count; i++)
+        if (graph->nodes[i].op == IR_OP_input && graph->nodes[i].type.rank > 0)
+            return graph->nodes[i].type.dim[0];
+    return 1;
 }
 
 ir_value ir_copy_node(ir_graph *to, const ir_graph *from, ir_value value, const ir_value *map) {

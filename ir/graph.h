@@ -117,8 +117,7 @@ typedef struct ir_node {
 } ir_node;
 
 typedef enum ir_kind { IR_KIND_INFER, IR_KIND_GRAD, IR_KIND_TRAIN } ir_kind;
-
-extern const char *const ir_kind_names[3]; /* "infer", by ir_kind */
+extern const char *const ir_kind_names[]; /* "infer", "grad", "train" */
 
 typedef struct ir_output {
     const char *name;
@@ -184,6 +183,8 @@ void ir_add_output(ir_graph *graph, const char *name, ir_value value);
 void ir_add_update(ir_graph *graph, ir_value target, ir_value value);
 void ir_set_meta(ir_graph *graph, const char *key, const char *value);
 const char *ir_get_meta(const ir_graph *graph, const char *key); /* NULL if absent */
+const char *ir_find_meta(const ir_meta *metas, size_t count, const char *key);
+int64_t ir_graph_batch(const ir_graph *graph); /* dimension 0 of the inputs; 1 without one */
 
 static inline const ir_node *ir_at(const ir_graph *graph, ir_value value) {
     IR_ASSERT(value.id < graph->count);

@@ -54,8 +54,10 @@ OP_SHAPE(matmul_nn) {
 
 OP_SHAPE(matmul_tn) {
     ir_type dy = args->type[0], x = args->type[1];
-    if (dy.rank != x.rank || dy.rank == 0 ||
-        op_span(dy, 0, dy.rank - 1) != op_span(x, 0, x.rank - 1))
+    bool same_rows = dy.rank == x.rank && dy.rank > 0;
+    for (int d = 0; same_rows && d < dy.rank - 1; d++)
+        same_rows = dy.dim[d] == x.dim[d];
+    if (!same_rows)
         return ir_shape_error(args, "rows of %s and %s differ", op_shape(dy).text,
                               op_shape(x).text);
     if (!groups_divide(args, last_dim(dy), "outputs") ||

@@ -30,6 +30,28 @@ void ir_plan_free(ir_plan *plan) {
     if (plan) ir_arena_free(plan->arena);
 }
 
+const char *ir_plan_meta(const ir_plan *plan, const char *key) {
+    return ir_find_meta(plan->metas, plan->meta_count, key);
+}
+
+const ir_buffer *ir_plan_buffer(const ir_plan *plan, ir_buffer_class class, const char *name) {
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        const ir_buffer *b = &plan->buffers[i];
+        if (b->class == class && b->name && strcmp(b->name, name) == 0) return b;
+    }
+    return NULL;
+}
+
+int64_t ir_plan_classes(const ir_plan *plan) {
+    const ir_buffer *logits = ir_plan_buffer(plan, IR_BUFFER_OUTPUT, "logits");
+    return logits && logits->type.rank > 0 ? logits->type.dim[logits->type.rank - 1] : 0;
+}
+
+ir_mask ir_plan_mask(const ir_plan *plan, const char *input) {
+    const ir_buffer *b = ir_plan_buffer(plan, IR_BUFFER_INPUT, input);
+    return b ? b->mask : (ir_mask){0};
+}
+
 /* A kernel as a sequence of words, without names and costs: the one definition of its identity.
  * With `data` NULL words are hashed only. */
 typedef struct word_sink {

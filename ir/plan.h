@@ -255,6 +255,11 @@ typedef struct ir_plan {
 const ir_tile_info *ir_tile_get(ir_tile_op op);
 ir_plan *ir_plan_new(const char *name, ir_kind kind, const ir_machine *machine);
 void ir_plan_free(ir_plan *plan);
+const char *ir_plan_meta(const ir_plan *plan, const char *key); /* NULL if absent */
+/* The buffer of this class that holds the tensor of this name, or NULL. */
+const ir_buffer *ir_plan_buffer(const ir_plan *plan, ir_buffer_class class, const char *name);
+int64_t ir_plan_classes(const ir_plan *plan); /* width of the output `logits`; 0 without them */
+ir_mask ir_plan_mask(const ir_plan *plan, const char *input); /* of an input; {0}: it is none */
 void ir_plan_print(const ir_plan *plan, ir_text *out);
 void ir_kernel_print(const ir_kernel *kernel, ir_text *out);
 /* Checks the invariants above (statement order, extents, accesses inside their buffers where they

@@ -132,8 +132,6 @@ static void put_node(ir_text *out, const ir_graph *graph, size_t id) {
     ir_text_append(out, "\n", 1);
 }
 
-const char *const ir_kind_names[3] = {"infer", "grad", "train"};
-
 void ir_graph_print(const ir_graph *graph, ir_text *out) {
     ir_text_append(out, "cnx graph ", 10);
     put_word(out, graph->name);

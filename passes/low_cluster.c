@@ -318,7 +318,9 @@ void pass_lower_fuse_operand(low_state *low) {
         int32_t feeds = low->cluster_of[x];
         bool same_shape =
             ir_type_same_shape(low->graph->nodes[x].type, ir_type_of(low->graph, node->operand[1]));
-        if (feeds < 0 || !same_shape || x == low_root(low, node->operand[0])) continue;
+        int32_t dy = low_root(low, node->operand[0]);
+        /* The other operand is read from memory: the kernel must not be what writes it. */
+        if (feeds < 0 || !same_shape || low->cluster_of[dy] == feeds) continue;
         if (cheap_operand(low, &low->clusters[feeds], c->anchor))
             low_try_merge(low, feeds, (int32_t)i);
     }

@@ -4,30 +4,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
-    const char *name, *doc;
-} lower_passes[] = {
-#define FUSE(name, doc) {#name, doc},
-#define CHOICE(name, doc) {#name, doc},
+static const pass_lower_info lower_passes[] = {
+#define FUSE(name, doc) {#name, true, doc},
+#define CHOICE(name, doc) {#name, false, doc},
 #include "lower_passes.def"
 #undef FUSE
 #undef CHOICE
 };
 
-size_t pass_lower_pass_count(void) {
+size_t pass_lower_count(void) {
     return sizeof lower_passes / sizeof *lower_passes;
 }
-const char *pass_lower_pass_name(size_t index) {
-    return lower_passes[index].name;
+
+const pass_lower_info *pass_lower_get(size_t index) {
+    IR_ASSERT(index < pass_lower_count());
+    return &lower_passes[index];
 }
-const char *pass_lower_pass_doc(size_t index) {
-    return lower_passes[index].doc;
+
+const pass_lower_info *pass_lower_find(const char *name) {
+    for (size_t i = 0; i < pass_lower_count(); i++)
+        if (strcmp(lower_passes[i].name, name) == 0) return &lower_passes[i];
+    return NULL;
+}
+
+static bool is_listed(const char *const *names, const char *pass) {
+    for (; names && *names; names++)
+        if (strcmp(*names, pass) == 0) return true;
+    return false;
 }
 
 static bool enabled(const pass_lower_options *options, const char *pass) {
-    for (const char *const *name = options->disabled; name && *name; name++)
-        if (strcmp(*name, pass) == 0) return false;
-    return true;
+    return !is_listed(options->disabled, pass);
 }
 
 bool low_enabled(const low_state *low, const char *pass) {
@@ -355,17 +362,17 @@ static void tile_all(low_state *low) {
 }
 
 static void dump(const low_state *low, const char *pass) {
-    if (!low->options->dump) return;
-    fprintf(low->options->dump, "clusters after %s\n", pass);
+    const char *const *after = low->options->dump_after;
+    if (!is_listed(after, pass) && !is_listed(after, "all")) return;
+    fprintf(stderr, "clusters after %s\n", pass);
     for (size_t i = 0; i < low->cluster_count; i++) {
         if (!low->clusters[i].alive) continue;
-        fprintf(low->options->dump, "  %zu:", i);
+        fprintf(stderr, "  %zu:", i);
         for (size_t m = 0; m < low->clusters[i].count; m++) {
             int32_t node = low->clusters[i].member[m];
-            fprintf(low->options->dump, " %%%d %s", (int)node,
-                    ir_op_get(low->graph->nodes[node].op)->name);
+            fprintf(stderr, " %%%d %s", (int)node, ir_op_get(low->graph->nodes[node].op)->name);
         }
-        fprintf(low->options->dump, "\n");
+        fprintf(stderr, "\n");
     }
 }
 
@@ -381,18 +388,11 @@ static void fuse(low_state *low) {
 #undef CHOICE
 }
 
-static int64_t batch_of(const ir_graph *g) {
-    for (size_t i = 0; i < g->count; i++)
-        if (g->nodes[i].op == IR_OP_input && g->nodes[i].type.rank > 0)
-            return g->nodes[i].type.dim[0];
-    return 1;
-}
-
 static ir_plan *lower_graph(const ir_graph *graph, const pass_lower_options *options) {
     low_state low = {.graph = graph, .options = options, .machine = options->machine};
     low.scratch = ir_arena_new();
     low.plan = ir_plan_new(graph->name, graph->kind, options->machine);
-    low.plan->batch = low.batch = batch_of(graph);
+    low.plan->batch = low.batch = ir_graph_batch(graph);
     low.plan->workers = options->workers;
     low.buffer = ir_arena_alloc(low.scratch, (graph->count + 1) * sizeof(int32_t));
     low.weight_copy = ir_arena_alloc(low.scratch, (graph->count + 1) * sizeof(int32_t));

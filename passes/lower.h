@@ -20,13 +20,18 @@ typedef struct pass_lower_options {
     int64_t workers;           /* most threads the workspace has room for; at least 1 */
     const char *const
         *disabled; /* names of rows in lower_passes.def to leave out; NULL-terminated */
-    FILE *dump;    /* clusters after each fusion rule, or NULL */
+    const char *const *dump_after; /* fusion rules or "all": clusters to stderr; NULL-terminated */
 } pass_lower_options;
 
-/* Names of the optional lowering passes, in order; for --no-pass and --help. */
-size_t pass_lower_pass_count(void);
-const char *pass_lower_pass_name(size_t index);
-const char *pass_lower_pass_doc(size_t index);
+/* The optional passes of lowering, in order; for --no-pass and --dump-after. */
+typedef struct pass_lower_info {
+    const char *name;
+    bool fuses; /* a fusion rule, after which there are clusters to dump */
+    const char *doc;
+} pass_lower_info;
+size_t pass_lower_count(void);
+const pass_lower_info *pass_lower_get(size_t index);
+const pass_lower_info *pass_lower_find(const char *name); /* NULL if there is none */
 
 /* The graph holds primitive and source ops only and is verified. Never fails: a graph the verifier
  * accepts can be lowered; anything else is a compiler bug. */

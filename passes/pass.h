@@ -71,6 +71,11 @@ typedef struct pass_info {
 size_t pass_count(void);
 const pass_info *pass_get(size_t index);
 const pass_info *pass_find(const char *name); /* NULL if there is none */
+/* The pass of a name such as "cse" or "cse.2", the second run of cse; NULL if there is none. */
+const pass_info *pass_find_run(const char *name);
+/* Whether this run of an existing pass takes place in a program of the kind; else *why gets the
+ * reason: it is disabled, stands behind stop_after, or is of no use to the kind. */
+bool pass_takes_place(const char *name, ir_kind kind, const pass_options *options, ir_text *why);
 /* The pipeline of a kind as text, one line per step: name and reason. */
 void pass_print_pipeline(ir_kind kind, ir_text *out);
 

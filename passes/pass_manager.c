@@ -111,10 +111,44 @@ static bool unknown(ir_diag *diag, const char *what, const char *name) {
     return false;
 }
 
+const pass_info *pass_find_run(const char *name) {
+    return split_name(name).pass;
+}
+
 static bool is_disabled(const pass_options *options, const char *pass) {
     const char *const *name = options->disabled;
     for (; name && *name; name++)
         if (strcmp(*name, pass) == 0) return true;
+    return false;
+}
+
+/* Steps of a pass in the pipeline of a kind, as far as stop_after lets it go. */
+static int count_runs(const char *pass, ir_kind kind, const pass_options *options) {
+    pass_name stop = {0};
+    if (options->stop_after) stop = split_name(options->stop_after);
+    int runs = 0, stop_runs = 0;
+    for (size_t i = 0; i < STEPS; i++) {
+        if (!runs_in(pipeline[i].when, kind, options)) continue;
+        runs += strcmp(pipeline[i].pass, pass) == 0;
+        if (!stop.pass || strcmp(pipeline[i].pass, stop.pass->name) != 0) continue;
+        if (++stop_runs == (stop.run ? stop.run : 1)) break;
+    }
+    return runs;
+}
+
+bool pass_takes_place(const char *text, ir_kind kind, const pass_options *options, ir_text *why) {
+    pass_name name = split_name(text);
+    IR_ASSERT(name.pass);
+    const char *pass = name.pass->name, *stop = options->stop_after;
+    int runs = count_runs(pass, kind, options);
+    bool disabled = is_disabled(options, pass);
+    if (!disabled && runs > 0 && name.run <= runs) return true;
+    if (disabled)
+        ir_text_printf(why, "pass '%s' is disabled", pass);
+    else
+        ir_text_printf(why, "pass '%s' runs %d time%s in a program of kind %s%s%s", pass, runs,
+                       runs == 1 ? "" : "s", ir_kind_names[kind], stop ? " that stops after " : "",
+                       stop ? stop : "");
     return false;
 }
 
@@ -133,23 +167,19 @@ static bool check_disabled(const pass_options *options, ir_diag *diag) {
 /* The name of a run that takes place. */
 static bool check_run(const char *what, const char *text, ir_kind kind, const pass_options *options,
                       ir_diag *diag) {
-    pass_name name = split_name(text);
-    if (!name.pass) return unknown(diag, what, text);
-    if (is_disabled(options, name.pass->name))
-        return ir_error(diag, (ir_loc){0}, "%s: pass '%s' is disabled", what, name.pass->name);
-    int runs = 0;
-    for (size_t i = 0; i < STEPS; i++)
-        runs += runs_in(pipeline[i].when, kind, options) &&
-                strcmp(pipeline[i].pass, name.pass->name) == 0;
-    if (runs == 0 || name.run > runs)
-        return ir_error(diag, (ir_loc){0}, "%s %s: pass '%s' runs %d times in a program of kind %s",
-                        what, text, name.pass->name, runs, ir_kind_names[kind]);
-    return true;
+    if (!pass_find_run(text)) return unknown(diag, what, text);
+    ir_text why = {0};
+    if (pass_takes_place(text, kind, options, &why)) return true;
+    ir_error(diag, (ir_loc){0}, "%s %s: %s", what, text, why.data);
+    ir_text_free(&why);
+    return false;
 }
 
 static bool check_names(const pass_options *options, ir_kind kind, ir_diag *diag) {
     if (!check_disabled(options, diag)) return false;
-    if (options->stop_after && !check_run("stop after", options->stop_after, kind, options, diag))
+    pass_options whole = *options;
+    whole.stop_after = NULL;
+    if (options->stop_after && !check_run("stop after", options->stop_after, kind, &whole, diag))
         return false;
     const char *const *name = options->dump_after;
     for (; name && *name; name++)

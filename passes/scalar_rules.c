@@ -101,8 +101,6 @@ static int column_number(low_context *ctx) {
     return kb_iota(&ctx->k, ctx->index[ctx->col_group], ctx->cols);
 }
 
-/* Operands have one column where the result has two, so the last dimension is a group of its own.
- */
 RULE(pair) {
     UNUSED_NODE;
     return map3(ctx, IR_TILE_select, column_number(ctx), x[1], x[0]);
@@ -158,12 +156,20 @@ RULE(clip_factor) {
                 map2(ctx, IR_TILE_div, number(ctx, node->attrs.max_norm), norm));
 }
 
+static bool same_correction(const ir_node *a, const ir_node *b) {
+    return a->attrs.beta1 == b->attrs.beta1 && a->attrs.beta2 == b->attrs.beta2 &&
+           a->operand[4].id == b->operand[4].id;
+}
+
 void low_prelude(low_context *ctx) {
+    const ir_node *first = NULL;
     for (size_t i = 0; i < ctx->cluster->count; i++) {
         const ir_node *node = &ctx->low->graph->nodes[ctx->cluster->member[i]];
         if (node->op != IR_OP_adamw) continue;
-        correct_bias(ctx, node, low_value(ctx, node->operand[4]), ctx->correction);
+        if (!first) first = node;
+        if (!same_correction(first, node)) return; /* each where it is used */
     }
+    if (first) correct_bias(ctx, first, low_value(ctx, first->operand[4]), ctx->correction);
 }
 
 #define LOW_RULE_NONE(name)

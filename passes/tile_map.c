@@ -33,6 +33,10 @@ static size_t gather_types(low_context *ctx, ir_type *types, size_t room) {
     return count;
 }
 
+static bool counts_columns(ir_op op) {
+    return op == IR_OP_one_hot || op == IR_OP_pair;
+}
+
 static map_shape find_shape(low_context *ctx) {
     low_state *low = ctx->low;
     map_shape shape = {.sums = low_sums_find(ctx), .first_summed = -1, .last_summed = -1};
@@ -50,6 +54,9 @@ static map_shape find_shape(low_context *ctx) {
         shape.takes_columns = last_axis == domain.rank - 1;
         probe = (int32_t)sum->operand[0].id;
     }
+    for (size_t i = 0; i < ctx->cluster->count; i++) /* these ask for the number of the column */
+        if (domain.rank >= 2 && counts_columns(low->graph->nodes[ctx->cluster->member[i]].op))
+            split[domain.rank - 2] = true;
     bool by_sample =
         domain.rank >= 2 && low_batched(low, (ir_value){(uint32_t)probe}) && first_axis != 0;
     if (by_sample) split[0] = true;

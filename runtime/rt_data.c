@@ -3,6 +3,7 @@
 #include "rt_data_parts.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -70,6 +71,15 @@ static bool open_any(rt_data *data, rt_part part, rt_error *error) {
                        "'%s' has no test part; expected t10k-images-idx3-ubyte[.gz] or a folder "
                        "'val' or 'test' beside 'train'",
                        directory);
+    char *taken = rt_folder_data_part(directory);
+    if (taken) {
+        rt_fail(error,
+                "'%s' holds no data: '%s' is taken for a part of the data set, not for a class; "
+                "expected train/CLASS/IMAGE, and val/CLASS/IMAGE or test/CLASS/IMAGE",
+                directory, taken);
+        free(taken);
+        return false;
+    }
     return rt_fail(error,
                    "'%s' holds no data; expected train-images-idx3-ubyte[.gz] and so on, or "
                    "train/CLASS/IMAGE, or CLASS/IMAGE",
@@ -119,10 +129,19 @@ void rt_data_close(rt_data *data) {
     free(data->chosen);
     free(data->class_names);
     free(data->file);
+    free(data->passed_over_first);
     rt_texts_free(&data->classes);
     rt_texts_free(&data->paths);
     rt_idx_free(&data->images);
     free(data);
+}
+
+void rt_data_note(const rt_data *data, char *text, size_t size) {
+    *text = 0;
+    if (data->passed_over > 0)
+        snprintf(text, size, "'%s'%s: passed over what is no .png, .jpg, .jpeg or .bmp: %lld",
+                 data->passed_over_first, data->passed_over_folders > 1 ? " and other folders" : "",
+                 (long long)data->passed_over);
 }
 
 int64_t rt_data_count(const rt_data *data) {

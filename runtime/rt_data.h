@@ -23,6 +23,8 @@ rt_data *rt_data_open(const char *directory, rt_part part, rt_error *error);
 /* The training part for something that reads no labels: images need not be sorted into classes. */
 rt_data *rt_data_open_images(const char *directory, rt_error *error);
 void rt_data_close(rt_data *data);
+/* What was passed over because it is no image, as a sentence; "" if there is nothing to say. */
+void rt_data_note(const rt_data *data, char *text, size_t size);
 int64_t rt_data_count(const rt_data *data);
 int64_t rt_data_classes(const rt_data *data);
 /* Names of the classes, as many: the folders', or Fashion-MNIST's, or "0", "1"... */

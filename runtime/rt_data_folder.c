@@ -22,9 +22,11 @@ static bool is_image(const char *name) {
     return false;
 }
 
-/* Adds FOLDER/NAME (or NAME alone) of every folder, or of every image, in `folder`, sorted. Names
- * that begin with a dot are nobody's data. */
-static bool list(const char *folder, bool folders, bool whole_path, rt_texts *out,
+typedef enum wanted { FOLDERS, FOLDER_PATHS, IMAGE_PATHS } wanted;
+
+/* Adds the name of every folder, or the path of every folder or image, in `folder`; *passed_over
+ * counts the rest, if it is not NULL. Names that begin with a dot are nobody's data. */
+static bool list(const char *folder, wanted what, rt_texts *out, int64_t *passed_over,
                  rt_error *error) {
     DIR *dir = opendir(folder);
     if (!dir) return rt_fail_errno(error, "cannot open '%s'", folder);
@@ -44,9 +46,11 @@ static bool list(const char *folder, bool folders, bool whole_path, rt_texts *ou
         }
         bool known = entry->d_type == DT_REG || entry->d_type == DT_DIR;
         bool directory = known ? entry->d_type == DT_DIR : is_directory(path);
-        if (folders ? directory : !directory && is_image(entry->d_name))
-            good = rt_texts_add(out, whole_path ? path : entry->d_name) ||
+        if (what == IMAGE_PATHS ? !directory && is_image(entry->d_name) : directory)
+            good = rt_texts_add(out, what == FOLDERS ? entry->d_name : path) ||
                    rt_fail(error, "'%s': out of memory", folder);
+        else if (passed_over)
+            ++*passed_over;
         free(path);
         if (!good) break;
     }
@@ -71,15 +75,24 @@ static char *find_part(const char *directory, rt_part part) {
     return flat ? strdup(directory) : NULL;
 }
 
+char *rt_folder_data_part(const char *directory) {
+    char *path = find_part(directory, RT_TRAIN);
+    if (!path) return find_part(directory, RT_TEST);
+    if (strcmp(path, directory) != 0) return path;
+    free(path);
+    return NULL;
+}
+
 /* A folder of class folders is one that has a folder with an image in it. */
 static bool has_classes(const char *folder) {
     rt_texts classes = {0};
     rt_error ignored;
     bool found = false;
-    if (list(folder, true, true, &classes, &ignored))
+    if (list(folder, FOLDER_PATHS, &classes, NULL, &ignored))
         for (size_t i = 0; !found && i < classes.count; i++) {
             rt_texts images = {0};
-            found = list(rt_texts_at(&classes, i), false, true, &images, &ignored) && images.count;
+            found = list(rt_texts_at(&classes, i), IMAGE_PATHS, &images, NULL, &ignored) &&
+                    images.count;
             rt_texts_free(&images);
         }
     rt_texts_free(&classes);
@@ -93,14 +106,23 @@ bool rt_folder_data_present(const char *directory, rt_part part) {
     return found;
 }
 
+static bool note_passed_over(rt_data *data, const char *folder, int64_t count, rt_error *error) {
+    if (count == 0) return true;
+    data->passed_over += count;
+    if (data->passed_over_folders++ == 0) data->passed_over_first = strdup(folder);
+    return data->passed_over_first || rt_fail(error, "'%s': out of memory", folder);
+}
+
 /* Adds the images of one class with its label; labels are stored once their number is known. */
 static bool add_class(rt_data *data, const char *folder, int32_t label, rt_error *error) {
     rt_texts images = {0};
-    bool good = list(folder, false, true, &images, error);
+    int64_t passed_over = 0;
+    bool good = list(folder, IMAGE_PATHS, &images, &passed_over, error);
     if (good && images.count == 0)
         good = rt_fail(error, "'%s': no images; expected files .png, .jpg, .jpeg or .bmp", folder);
     if (good && images.count > (size_t)(INT32_MAX - data->count))
         good = rt_fail(error, "'%s': more than %d images", data->directory, INT32_MAX);
+    good = good && note_passed_over(data, folder, passed_over, error);
     rt_texts_sort(&images);
     if (good) {
         size_t count = (size_t)data->count + images.count;
@@ -117,16 +139,25 @@ static bool add_class(rt_data *data, const char *folder, int32_t label, rt_error
     return good;
 }
 
+/* `classes` are sorted. */
 static int32_t find_class(const rt_texts *classes, const char *name) {
-    for (size_t i = 0; i < classes->count; i++)
-        if (strcmp(rt_texts_at(classes, i), name) == 0) return (int32_t)i;
+    size_t low = 0, high = classes->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(name, rt_texts_at(classes, middle));
+        if (order == 0) return (int32_t)middle;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
     return -1;
 }
 
 /* The images of every class folder of `folder`, numbered as data->classes. */
 static bool add_classes(rt_data *data, const char *folder, rt_error *error) {
     rt_texts names = {0};
-    bool good = list(folder, true, false, &names, error);
+    bool good = list(folder, FOLDERS, &names, NULL, error);
     rt_texts_sort(&names);
     for (size_t i = 0; good && i < names.count; i++) {
         const char *name = rt_texts_at(&names, i);
@@ -161,7 +192,7 @@ bool rt_folder_data_open(rt_data *data, rt_part part, rt_error *error) {
     char *folder = find_part(data->directory, part);
     char *training = part == RT_TRAIN ? NULL : find_part(data->directory, RT_TRAIN);
     bool good = folder || rt_fail(error, "'%s': the folder of images is gone", data->directory);
-    good = good && list(training ? training : folder, true, false, &data->classes, error);
+    good = good && list(training ? training : folder, FOLDERS, &data->classes, NULL, error);
     rt_texts_sort(&data->classes);
     good = good && add_classes(data, folder, error);
     free(training);
@@ -180,7 +211,7 @@ bool rt_loose_data_present(const char *directory) {
     char *folder = find_loose(directory);
     rt_texts images = {0};
     rt_error ignored;
-    bool found = folder && list(folder, false, true, &images, &ignored) && images.count > 0;
+    bool found = folder && list(folder, IMAGE_PATHS, &images, NULL, &ignored) && images.count > 0;
     rt_texts_free(&images);
     free(folder);
     return found;

@@ -40,11 +40,17 @@ struct rt_data {
     rt_idx images;  /* IDX: (count, height, width) */
     char *file;     /* IDX: the path of the images */
     rt_texts paths; /* folders: of each image */
+    /* folders: what is no image, in how many class folders, and the first of these */
+    int64_t passed_over, passed_over_folders;
+    char *passed_over_first;
 };
 
 /* Whether DIR is of this kind and has the part. */
 bool rt_idx_data_present(const char *directory, rt_part part);
 bool rt_folder_data_present(const char *directory, rt_part part);
+/* A folder in DIR that is taken for a part and thus for no class, whatever it holds; free(), NULL
+ * if there is none. */
+char *rt_folder_data_part(const char *directory);
 /* Fill `data`, whose directory is set; false after an error, then rt_data_close frees what there
  * is. */
 bool rt_idx_data_open(rt_data *data, rt_part part, rt_error *error);

@@ -26,15 +26,33 @@ static void free_file(rt_file *file) {
     free(file);
 }
 
+/* Where the links at `path` lead, which need not exist; NULL if out of memory. */
+static char *follow_links(const char *path) {
+    char *at = strdup(path), target[4096];
+    for (;;) {
+        ssize_t length = at ? readlink(at, target, sizeof target - 1) : -1;
+        if (length < 0) return at;
+        target[length] = 0;
+        const char *slash = *target == '/' ? NULL : strrchr(at, '/');
+        char *next;
+        if (asprintf(&next, "%.*s%s", slash ? (int)(slash - at) + 1 : 0, at, target) < 0)
+            next = NULL;
+        free(at);
+        at = next;
+    }
+}
+
 /* A link is followed, so that its target is replaced and not the link. What exists and is no
- * regular file (a device, a folder) must not be replaced by a rename. */
+ * regular file (a device, a folder, links in a circle) must not be replaced by a rename. */
 static bool resolve(rt_file *file, const char *path, rt_error *error) {
     struct stat info;
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+    if (stat(path, &info) != 0) {
+        if (errno == ELOOP) return rt_fail_errno(error, "cannot write '%s'", path);
+    } else if (!S_ISREG(info.st_mode)) {
         return rt_fail(error, "cannot write '%s': found a %s, expected a regular file or none",
                        path, S_ISDIR(info.st_mode) ? "directory" : "device");
-    file->path = realpath(path, NULL);
-    if (!file->path) file->path = strdup(path);
+    }
+    file->path = follow_links(path);
     if (!file->path || asprintf(&file->fresh, "%s.tmp", file->path) < 0) {
         file->fresh = NULL;
         return rt_fail(error, "cannot write '%s': out of memory", path);
@@ -110,23 +128,44 @@ static bool sync_folder_of(const char *path, rt_error *error) {
     return good;
 }
 
-bool rt_file_commit(rt_file *file, rt_error *error) {
+/* All that was written is on the disk, still beside the target. */
+static bool sync_file(rt_file *file) {
     if (!file->failed && (fflush(file->stream) != 0 || fsync(fileno(file->stream)) != 0)) {
         file->failed = true;
         rt_fail_errno(&file->first, "cannot write '%s'", file->fresh);
     }
-    if (!file->failed && rename(file->fresh, file->path) != 0) {
+    return !file->failed;
+}
+
+static bool replace_target(rt_file *file) {
+    if (rename(file->fresh, file->path) != 0) {
         file->failed = true;
         rt_fail_errno(&file->first, "cannot rename '%s' to '%s'", file->fresh, file->path);
     }
-    if (file->failed) {
-        *error = file->first;
-        rt_file_abandon(file);
-        return false;
+    return !file->failed;
+}
+
+bool rt_file_commit_all(rt_file *const *files, size_t count, rt_error *error) {
+    size_t synced = 0, replaced = 0;
+    while (synced < count && sync_file(files[synced]))
+        synced++;
+    while (synced == count && replaced < count && replace_target(files[replaced]))
+        replaced++;
+    bool good = replaced == count;
+    if (!good) *error = files[synced < count ? synced : replaced]->first;
+    for (size_t i = 0; i < count; i++) {
+        if (i >= replaced) {
+            rt_file_abandon(files[i]);
+            continue;
+        }
+        good = good && sync_folder_of(files[i]->path, error);
+        free_file(files[i]);
     }
-    bool good = sync_folder_of(file->path, error);
-    free_file(file);
     return good;
+}
+
+bool rt_file_commit(rt_file *file, rt_error *error) {
+    return rt_file_commit_all(&file, 1, error);
 }
 
 void rt_file_abandon(rt_file *file) {
@@ -135,29 +174,59 @@ void rt_file_abandon(rt_file *file) {
     free_file(file);
 }
 
-bool rt_file_read(const char *path, size_t most, uint8_t **bytes, size_t *size, rt_error *error) {
-    *bytes = NULL;
-    *size = 0;
-    FILE *stream = fopen(path, "rbe");
-    if (!stream) return rt_fail_errno(error, "cannot open '%s'", path);
+int rt_file_open(const char *path, size_t *size, rt_error *error) {
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     struct stat info;
-    bool good = false;
-    if (fstat(fileno(stream), &info) != 0) {
+    if (fd < 0) {
+        rt_fail_errno(error, "cannot open '%s'", path);
+        return -1;
+    }
+    if (fstat(fd, &info) != 0) {
         rt_fail_errno(error, "cannot read '%s'", path);
     } else if (!S_ISREG(info.st_mode)) {
         rt_fail(error, "cannot read '%s': is no regular file", path);
-    } else if ((uint64_t)info.st_size > most) {
-        rt_fail(error, "cannot read '%s': %lld bytes; expected at most %zu", path,
-                (long long)info.st_size, most);
-    } else if (!(*bytes = malloc((size_t)info.st_size + 1))) {
+    } else {
+        *size = (size_t)info.st_size;
+        return fd;
+    }
+    close(fd);
+    return -1;
+}
+
+/* How many bytes there were, up to `size`; -1 after an error. */
+static ssize_t read_up_to(int fd, uint8_t *bytes, size_t size) {
+    size_t at = 0;
+    while (at < size) {
+        ssize_t got = read(fd, bytes + at, size - at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return -1;
+        if (got == 0) break;
+        at += (size_t)got;
+    }
+    return (ssize_t)at;
+}
+
+bool rt_file_read(const char *path, size_t most, uint8_t **bytes, size_t *size, rt_error *error) {
+    *bytes = NULL;
+    *size = 0;
+    int fd = rt_file_open(path, size, error);
+    if (fd < 0) return false;
+    bool good = false;
+    if (*size > most) {
+        rt_fail(error, "cannot read '%s': %zu bytes; expected at most %zu", path, *size, most);
+    } else if (!(*bytes = malloc(*size + 1))) {
         rt_fail(error, "cannot read '%s': out of memory", path);
     } else {
-        *size = fread(*bytes, 1, (size_t)info.st_size, stream);
-        (*bytes)[*size] = 0;
-        good = *size == (size_t)info.st_size;
-        if (!good) rt_fail(error, "cannot read '%s': it ended at byte %zu", path, *size);
+        ssize_t got = read_up_to(fd, *bytes, *size);
+        good = got == (ssize_t)*size;
+        if (got < 0)
+            rt_fail_errno(error, "cannot read '%s'", path);
+        else if (!good)
+            rt_fail(error, "cannot read '%s': it ended at byte %zd", path, got);
+        else
+            (*bytes)[*size] = 0;
     }
-    fclose(stream);
+    close(fd);
     if (good) return true;
     free(*bytes);
     *bytes = NULL;
@@ -177,6 +246,8 @@ bool rt_file_append_line(const char *path, const char *line, rt_error *error) {
         rt_fail_errno(error, "cannot append to '%s'", path);
     else if (!good)
         rt_fail(error, "cannot append to '%s': wrote %zd of %zu bytes", path, written, length + 1);
+    else if (fsync(fd) != 0 && errno != EINVAL) /* EINVAL: a device or a pipe */
+        good = rt_fail_errno(error, "cannot append to '%s'", path);
     if (fd >= 0) close(fd);
     free(text);
     return good;
@@ -210,4 +281,19 @@ bool rt_make_directory(const char *path, rt_error *error) {
     }
     free(part);
     return good;
+}
+
+int rt_lock_directory(const char *path, rt_error *error) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        rt_fail_errno(error, "cannot open '%s'", path);
+        return -1;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    if (errno == EWOULDBLOCK)
+        rt_fail(error, "another process works in '%s'", path);
+    else
+        rt_fail_errno(error, "cannot lock '%s'", path);
+    close(fd);
+    return -1;
 }

@@ -1,4 +1,4 @@
-/* The walk over a PNG's chunks and over a JPEG's markers. */
+/* The walk over a PNG's chunks and over a JPEG's markers; the sizes of a BMP. */
 #include "rt_image_check.h"
 
 #include <string.h>
@@ -123,9 +123,93 @@ static bool check_jpeg(const char *name, const uint8_t *bytes, size_t size, rt_e
     }
 }
 
+/* --- BMP --- */
+
+enum { BMP_HEADER = 14 /* where the second header begins, whose length stands first */ };
+
+typedef struct bmp {
+    uint32_t length;               /* of the second header */
+    int64_t width, height, pixels; /* the pixels begin at this byte; rows are whole words */
+    uint32_t bits, packing;        /* of a pixel; 0: as they are, 3: in fields that masks give */
+} bmp;
+
+static uint32_t read_le16(const uint8_t *p) {
+    return (uint32_t)p[1] << 8 | p[0];
+}
+
+static uint32_t read_le32(const uint8_t *p) {
+    return read_le16(p + 2) << 16 | read_le16(p);
+}
+
+static bool read_bmp(const char *name, const uint8_t *bytes, size_t size, bmp *b, rt_error *error) {
+    *b = (bmp){.length = size >= BMP_HEADER + 4 ? read_le32(bytes + BMP_HEADER) : 0};
+    if (b->length > 0 && b->length != 12 && b->length != 40 && b->length != 56 &&
+        b->length != 108 && b->length != 124)
+        return rt_fail(error,
+                       "%s: BMP with a second header of %u bytes; expected 12, 40, 56, 108 or 124",
+                       name, b->length);
+    if (b->length == 0 || b->length > size - BMP_HEADER)
+        return rt_fail(error, "%s: BMP ends at byte %zu, inside of its headers", name, size);
+    const uint8_t *at = bytes + BMP_HEADER + 4;
+    bool old = b->length == 12;
+    b->pixels = read_le32(bytes + 10);
+    b->width = old ? (int64_t)read_le16(at) : (int32_t)read_le32(at);
+    b->height = old ? (int64_t)read_le16(at + 2) : (int32_t)read_le32(at + 4);
+    if (b->height < 0) b->height = -b->height; /* the first row stands first */
+    b->bits = read_le16(old ? at + 6 : at + 10);
+    b->packing = old ? 0 : read_le32(at + 12);
+    return true;
+}
+
+/* What the decoder reads right. The palette of the old header is not. */
+static bool is_known(const bmp *b) {
+    if (b->packing == 3) return b->bits == 16 || b->bits == 32;
+    if (b->packing != 0) return false;
+    if (b->length == 12) return b->bits == 24;
+    return b->bits == 1 || b->bits == 4 || b->bits == 8 || b->bits == 16 || b->bits == 24 ||
+           b->bits == 32;
+}
+
+/* The colours of the palette, four bytes each between headers and pixels, must be as many as the
+ * pixels name: the decoder does not look. */
+static bool check_palette(const char *name, const uint8_t *bytes, const bmp *b, int64_t row,
+                          rt_error *error) {
+    int64_t colours = (b->pixels - BMP_HEADER - b->length) / 4;
+    for (int64_t y = 0; y < b->height && colours < 1 << b->bits; y++)
+        for (int64_t x = 0; x < b->width; x++) {
+            int64_t bit = x * b->bits;
+            int byte = bytes[b->pixels + y * row + bit / 8];
+            int colour = byte >> (8 - b->bits - bit % 8) & ((1 << b->bits) - 1);
+            if (colour >= colours)
+                return rt_fail(error, "%s: BMP with colour %d in a palette of %lld", name, colour,
+                               (long long)(colours > 0 ? colours : 0));
+        }
+    return true;
+}
+
+static bool check_bmp(const char *name, const uint8_t *bytes, size_t size, rt_error *error) {
+    bmp b;
+    int64_t end;
+    if (!read_bmp(name, bytes, size, &b, error)) return false;
+    if (!is_known(&b))
+        return rt_fail(error,
+                       "%s: BMP with a header of %u bytes, %u bits a pixel and packing %u is not "
+                       "read; try to save it as PNG",
+                       name, b.length, b.bits, b.packing);
+    int64_t row = (b.width * b.bits + 31) / 32 * 4;
+    if (!rt_multiply(row, b.height, &end) || !rt_add(end, b.pixels, &end) || end > (int64_t)size)
+        return rt_fail(error,
+                       "%s: BMP of %lld x %lld pixels with %u bits from byte %lld on; the file "
+                       "ends at byte %zu",
+                       name, (long long)b.width, (long long)b.height, b.bits, (long long)b.pixels,
+                       size);
+    return b.bits > 8 || check_palette(name, bytes, &b, row, error);
+}
+
 bool rt_image_check(const char *name, const uint8_t *bytes, size_t size, rt_error *error) {
     if (size >= PNG_SIGNATURE && memcmp(bytes, "\x89PNG\r\n\x1a\n", PNG_SIGNATURE) == 0)
         return check_png(name, bytes, size, error);
     if (size >= 1 && bytes[0] == 0xff) return check_jpeg(name, bytes, size, error);
+    if (size >= 2 && memcmp(bytes, "BM", 2) == 0) return check_bmp(name, bytes, size, error);
     return true;
 }

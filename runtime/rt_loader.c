@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOTS = 2, AT_ONCE = 8 /* positions a thread takes */, MAX_THREADS = 256 };
+enum { AT_ONCE = 8 /* positions a thread takes */ };
 
 /* A batch that is being filled or waits to be taken. */
 typedef struct slot {
@@ -34,7 +34,7 @@ struct rt_loader {
     int64_t image_elements, batches;
     pthread_mutex_t lock;
     pthread_cond_t work, done; /* threads wait for work; the caller, for what they have done */
-    pthread_t thread[MAX_THREADS];
+    pthread_t thread[RT_MAX_LOADER_THREADS];
     int threads;
     /* below the lock */
     int32_t *order; /* (images): which image stands at a position; in evaluation, itself */
@@ -44,7 +44,7 @@ struct rt_loader {
     int64_t end;   /* positions of this epoch */
     int busy;      /* threads with positions in hand */
     bool stop;
-    slot slots[SLOTS];
+    slot slots[RT_LOADER_SLOTS];
 };
 
 /* A few neighbouring positions of one batch. */
@@ -88,8 +88,8 @@ static int64_t size_of(const rt_loader *loader, int64_t batch) {
 static bool take_share(rt_loader *loader, share *work) {
     if (loader->next >= loader->end) return false;
     int64_t batch = loader->next / loader->options.batch;
-    if (batch >= loader->taken + SLOTS) return false;
-    slot *slot = &loader->slots[batch % SLOTS];
+    if (batch >= loader->taken + RT_LOADER_SLOTS) return false;
+    slot *slot = &loader->slots[batch % RT_LOADER_SLOTS];
     if (slot->missing < 0) slot->missing = size_of(loader, batch);
     int64_t end = batch * loader->options.batch + size_of(loader, batch);
     *work = (share){.epoch = loader->epoch, .begin = loader->next, .end = end, .slot = slot};
@@ -150,8 +150,9 @@ static bool check_options(const rt_data *data, const rt_loader_options *o, rt_er
         if (!isfinite(o->mean[c]) || !isfinite(o->std[c]) || !(o->std[c] > 0))
             return rt_fail(error, "mean and std of channel %d are %g and %g; expected std above 0",
                            c, (double)o->mean[c], (double)o->std[c]);
-    if (o->threads < 1 || o->threads > MAX_THREADS)
-        return rt_fail(error, "%d loader threads; expected 1 to %d", o->threads, MAX_THREADS);
+    if (o->threads < 1 || o->threads > RT_MAX_LOADER_THREADS)
+        return rt_fail(error, "%d loader threads; expected 1 to %d", o->threads,
+                       RT_MAX_LOADER_THREADS);
     if (count < 1) return rt_fail(error, "the data set has no images");
     if (o->training && count < o->batch)
         return rt_fail(error,
@@ -168,7 +169,7 @@ static bool allocate(rt_loader *loader, rt_error *error) {
     bool good = rt_multiply(loader->image_elements * 4, o->batch, &bytes);
     loader->order = good ? calloc((size_t)count, sizeof *loader->order) : NULL;
     good = loader->order != NULL;
-    for (int i = 0; good && i < SLOTS; i++) {
+    for (int i = 0; good && i < RT_LOADER_SLOTS; i++) {
         loader->slots[i].image = malloc((size_t)bytes);
         loader->slots[i].label = calloc((size_t)o->batch, sizeof *loader->slots[i].label);
         good = loader->slots[i].image && loader->slots[i].label;
@@ -215,7 +216,7 @@ void rt_loader_free(rt_loader *loader) {
     pthread_mutex_unlock(&loader->lock);
     for (int i = 0; i < loader->threads; i++)
         pthread_join(loader->thread[i], NULL);
-    for (int i = 0; i < SLOTS; i++) {
+    for (int i = 0; i < RT_LOADER_SLOTS; i++) {
         free(loader->slots[i].image);
         free(loader->slots[i].label);
     }
@@ -245,7 +246,7 @@ void rt_loader_start(rt_loader *loader, int64_t epoch, int64_t first_batch) {
         pthread_cond_wait(&loader->done, &loader->lock);
     rt_place place = {.step = (uint32_t)epoch, .stream = RT_STREAM_SHUFFLE};
     if (o->training) rt_random_permutation(o->seed, place, loader->order, count);
-    for (int i = 0; i < SLOTS; i++)
+    for (int i = 0; i < RT_LOADER_SLOTS; i++)
         empty_slot(&loader->slots[i]);
     loader->epoch = epoch;
     loader->taken = first_batch < loader->batches ? first_batch : loader->batches;
@@ -273,7 +274,7 @@ bool rt_loader_next(rt_loader *loader, float *image, int64_t *label, int64_t *co
         pthread_mutex_unlock(&loader->lock);
         return true;
     }
-    slot *slot = &loader->slots[loader->taken % SLOTS];
+    slot *slot = &loader->slots[loader->taken % RT_LOADER_SLOTS];
     while (slot->missing != 0)
         pthread_cond_wait(&loader->done, &loader->lock);
     bool good = slot->failed < 0;

@@ -15,7 +15,11 @@
 
 #include "rt_data.h"
 
-enum { RT_MAX_CHANNELS = 3 };
+enum {
+    RT_MAX_CHANNELS = 3,
+    RT_MAX_LOADER_THREADS = 256,
+    RT_LOADER_SLOTS = 2 /* batches a loader holds: one being taken, one being prepared */
+};
 
 typedef struct rt_augment {
     int64_t crop_padding; /* random crop out of the image with this many zeros around; 0: none */
@@ -33,7 +37,7 @@ typedef struct rt_loader_options {
     rt_augment augment;
     bool training; /* shuffled and augmented, last batch dropped */
     uint64_t seed;
-    int threads; /* that prepare; at least 1 */
+    int threads; /* that prepare; 1 to RT_MAX_LOADER_THREADS */
 } rt_loader_options;
 
 typedef struct rt_loader rt_loader;

@@ -8,7 +8,7 @@
 static volatile sig_atomic_t rt_signal_came; /* a handler has no argument to reach anything else */
 
 static void on_signal(int number) {
-    if (rt_signal_came) {
+    if (rt_signal_came && number != SIGHUP) {
         signal(number, SIG_DFL);
         raise(number);
     }
@@ -16,11 +16,13 @@ static void on_signal(int number) {
 }
 
 void rt_signal_watch(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;
     sigemptyset(&action.sa_mask);
     rt_signal_came = 0;
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
 }
 
 bool rt_signal_stop(void) {

@@ -40,6 +40,8 @@ bool rt_stb_size(const uint8_t *bytes, size_t size, rt_stb_info *info, const cha
     bool good =
         stbi_info_from_memory(bytes, (int)size, &info->width, &info->height, &info->channels) != 0;
     if (!good) *reason = stbi_failure_reason();
+    /* of a BMP whose first row stands first */
+    if (good && info->height < 0 && info->height > INT_MIN) info->height = -info->height;
     info->bytes = good && stbi_is_16_bit_from_memory(bytes, (int)size) ? 2 : 1;
     return good;
 }

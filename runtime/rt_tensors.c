@@ -1,12 +1,11 @@
 /* What the readers of tensor files share: the map of a file, and finding tensors by name. */
 #define _GNU_SOURCE
+#include "rt_file.h"
 #include "rt_tensors_parts.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 rt_tensors *rt_tensors_new(size_t room) {
@@ -38,19 +37,10 @@ bool rt_tensors_index(rt_tensors *file, rt_error *error) {
 }
 
 bool rt_map_file(const char *path, void **map, size_t *size, rt_error *error) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return rt_fail_errno(error, "cannot open '%s'", path);
-    struct stat info;
-    bool good = fstat(fd, &info) == 0;
-    if (!good) {
-        rt_fail_errno(error, "cannot read '%s'", path);
-    } else if (!S_ISREG(info.st_mode)) {
-        good = rt_fail(error, "cannot read '%s': is no regular file", path);
-    } else {
-        *size = (size_t)info.st_size;
-        *map = *size ? mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
-        if (*map == MAP_FAILED) good = rt_fail_errno(error, "cannot map '%s'", path);
-    }
+    int fd = rt_file_open(path, size, error);
+    if (fd < 0) return false;
+    *map = *size ? mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+    bool good = *map != MAP_FAILED || rt_fail_errno(error, "cannot map '%s'", path);
     close(fd);
     return good;
 }

@@ -3,6 +3,7 @@
 #include "rt_torch.h"
 
 #include "rt_archive.h"
+#include "rt_file.h"
 #include "rt_pickle.h"
 #include "rt_tensors_parts.h"
 
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What the tensors point into besides the file itself. */
 typedef struct owned {
@@ -25,6 +27,7 @@ typedef struct reading {
     rt_pickle *pickle;
     rt_tensors *file;
     owned *owned;
+    int64_t spare; /* bytes that may still be copied */
 } reading;
 
 static void free_owned(void *memory) {
@@ -153,6 +156,10 @@ static bool add_tensor(reading *r, const rt_pickle_tensor *t, const char *name, 
     const uint8_t *base = storage + (size_t)t->offset * (size_t)rt_dtype_bytes(out->dtype);
     out->data = count == 0 ? storage : base;
     if (count > 0 && !is_row_major(t)) {
+        r->spare -= count * rt_dtype_bytes(out->dtype);
+        if (r->spare < 0)
+            return rt_fail(error, "tensors that are not stored row by row are larger together than "
+                                  "the file; save contiguous copies of them");
         void *copy = copy_strided(t, base, count);
         if (!copy) return rt_fail(error, "out of memory");
         r->owned->copies[r->owned->count++] = copy;
@@ -210,9 +217,15 @@ static bool make_file(reading *r, const rt_pickle_value *dict, rt_error *error) 
     return add_tensors(r, dict, error) && rt_tensors_index(r->file, error);
 }
 
+/* A pickle begins with 0x80 and its protocol. The length of a header of safetensors may begin so,
+ * too, but then the header itself, which is JSON, follows. */
+static bool is_pickle(const uint8_t *begin, size_t size) {
+    return size >= 2 && begin[0] == 0x80 && begin[1] <= 5 && (size <= 8 || begin[8] != '{');
+}
+
 static bool parse(reading *r, const void *bytes, size_t size, rt_error *error) {
-    const uint8_t *begin = bytes;
-    if (size >= 2 && begin[0] == 0x80 && begin[1] <= 5)
+    r->spare = (int64_t)size;
+    if (is_pickle(bytes, size))
         return rt_fail(error, "a file of PyTorch before 1.6; load and save it with a newer one");
     if (!rt_archive_read(bytes, size, &r->archive, error)) return false;
     const rt_archive_file *pickle = find_pickle(r, error);
@@ -240,10 +253,13 @@ rt_tensors *rt_torch_open(const char *path, rt_error *error) {
 }
 
 bool rt_torch_detect(const char *path) {
-    uint8_t begin[4] = {0};
-    FILE *file = fopen(path, "rbe");
-    size_t got = file ? fread(begin, 1, sizeof begin, file) : 0;
-    if (file) fclose(file);
-    return (got == 4 && memcmp(begin, "PK\3\4", 4) == 0) ||
-           (got >= 2 && begin[0] == 0x80 && begin[1] <= 5);
+    uint8_t begin[9];
+    size_t size;
+    rt_error ignored;
+    int fd = rt_file_open(path, &size, &ignored);
+    if (fd < 0) return false;
+    ssize_t got = read(fd, begin, sizeof begin);
+    close(fd);
+    return (got >= 4 && memcmp(begin, "PK\3\4", 4) == 0) ||
+           (got > 0 && is_pickle(begin, (size_t)got));
 }

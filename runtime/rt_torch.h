@@ -9,8 +9,9 @@
  * lists, numbers and strings, and refuses anything else by name (rt_pickle.h). The tensors are
  * those of the dict under "model", else under "state_dict", else of the outermost dict; whatever
  * stands beside them (optimizer, epoch) is read over. They stand in the order of that dict. Data
- * stay in the mapped file, but for tensors that are not stored row by row, which are copied.
- * Checksums of the archive are checked. A file never crashes the reader.
+ * stay in the mapped file, but for tensors that are not stored row by row, which are copied, at
+ * most as many bytes as the file has. Checksums of the archive are checked. A file never crashes
+ * the reader.
  */
 #ifndef RT_TORCH_H
 #define RT_TORCH_H

@@ -22,15 +22,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CLI_CASE_SIDE = 12, CLI_CASE_CLASSES = 3 };
+enum { CLI_CASE_SIDE = 12, CLI_CASE_CLASSES = 3, CLI_CASE_PATH = 256, CLI_CASE_MOST = 64 };
 
 typedef struct cli_case {
-    char directory[128];
+    char directory[CLI_CASE_PATH];
     char *out, *err; /* of the last command */
 } cli_case;
 
 static inline const char *cli_case_path(const cli_case *t, const char *name) {
-    static char paths[4][512]; /* so that a call may take a few of them */
+    static char paths[4][2 * CLI_CASE_PATH]; /* so that a call may take a few of them */
     static int next;
     char *path = paths[next++ % 4];
     snprintf(path, sizeof paths[0], "%s/%s", t->directory, name);
@@ -63,22 +63,48 @@ static inline void cli_case_write(const cli_case *t, const char *name, const voi
     assert_int_equal(fclose(file), 0);
 }
 
-static inline cli_case cli_case_new(void) {
-    cli_case t = {0};
-    const char *base = getenv("TMPDIR");
-    snprintf(t.directory, sizeof t.directory, "%s/cnx_cli.XXXXXX", base ? base : "/tmp");
-    assert_non_null(mkdtemp(t.directory));
-    return t;
-}
-
 static inline int cli_case_remove(const char *path, const struct stat *s, int kind,
                                   struct FTW *walk) {
     (void)s, (void)kind, (void)walk;
     return remove(path);
 }
 
+static inline void cli_case_remove_all(const char *directory) {
+    nftw(directory, cli_case_remove, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* The directories of this process: a test that fails never comes to its cli_case_free. */
+static struct {
+    pid_t process;
+    char directory[CLI_CASE_MOST][CLI_CASE_PATH];
+    int count;
+} cli_case_made;
+
+static inline void cli_case_clean(void) {
+    if (getpid() != cli_case_made.process) return;
+    for (int i = 0; i < cli_case_made.count; i++)
+        cli_case_remove_all(cli_case_made.directory[i]);
+}
+
+/* A directory below `base`; NULL: where temporary files go. */
+static inline cli_case cli_case_new_in(const char *base) {
+    cli_case t = {0};
+    if (!base) base = getenv("TMPDIR");
+    snprintf(t.directory, sizeof t.directory, "%s/cnx_cli.XXXXXX", base ? base : "/tmp");
+    assert_non_null(mkdtemp(t.directory));
+    if (cli_case_made.count == 0) assert_int_equal(atexit(cli_case_clean), 0);
+    cli_case_made.process = getpid();
+    assert_true(cli_case_made.count < CLI_CASE_MOST);
+    strcpy(cli_case_made.directory[cli_case_made.count++], t.directory);
+    return t;
+}
+
+static inline cli_case cli_case_new(void) {
+    return cli_case_new_in(NULL);
+}
+
 static inline void cli_case_free(cli_case *t) {
-    nftw(t->directory, cli_case_remove, 16, FTW_DEPTH | FTW_PHYS);
+    cli_case_remove_all(t->directory);
     free(t->out);
     free(t->err);
 }
@@ -91,6 +117,7 @@ static inline pid_t cli_case_start(const cli_case *t, const char *command) {
     assert_true(child >= 0);
     if (child > 0) return child;
     setpgid(0, 0);
+    signal(SIGINT, SIG_DFL); /* which a script's jobs in the background ignore */
     if (chdir(t->directory) != 0 || !freopen("stdout.txt", "w", stdout) ||
         !freopen("stderr.txt", "w", stderr) || !freopen("/dev/null", "r", stdin))
         _exit(126);
@@ -140,9 +167,9 @@ static inline void cli_case_pause_ms(long ms) {
     nanosleep(&time, NULL);
 }
 
-/* Waits until the running command has printed `part` to stderr, at most a minute. */
+/* Waits until the running command has printed `part` to stderr, at most five minutes. */
 static inline bool cli_case_wait_for(const cli_case *t, const char *part) {
-    for (int i = 0; i < 6000; i++) {
+    for (int i = 0; i < 30000; i++) {
         char *err = cli_case_read(t, "stderr.txt", NULL);
         bool found = err && strstr(err, part);
         free(err);

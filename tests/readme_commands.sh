@@ -2,7 +2,8 @@
 # Runs every ```sh block of README.md and docs/*.md as written, each file in one scratch copy of the
 # project that has the built tree as build/. A block is a script; a command that fails fails the
 # test. `$ ` before a command and comments are allowed. Blocks tagged ```sh skip-test are not run:
-# that is for ./quickstart and ./runtests, which have tests of their own, and nothing else.
+# that is for ./quickstart and ./runtests, which have tests of their own, and nothing else. What the
+# blocks write must be in .gitignore.
 # usage: readme_commands.sh BUILD_DIR
 set -euo pipefail
 build=$(realpath "${1:?usage: readme_commands.sh BUILD_DIR}")
@@ -29,6 +30,7 @@ for paper in README.md docs/*.md; do
                       printf "" > file; next }
         /^```/ { inside = 0 }
         inside { sub(/^\$ /, ""); print > file }' "$paper"
+    git -C "$copy" init -q && git -C "$copy" add -A
     for block in "$copy"/.block.*; do
         [ -e "$block" ] || continue
         blocks=$((blocks + 1))
@@ -44,6 +46,12 @@ for paper in README.md docs/*.md; do
             failed=1
         fi
     done
+    written=$(git -C "$copy" status --porcelain | grep '^??' || true)
+    if [ -n "$written" ]; then
+        printf 'FAILED  %s: its commands write what .gitignore does not have:\n' "$paper"
+        printf '    %s\n' "$written"
+        failed=1
+    fi
 done
 echo "$blocks blocks"
 [ $blocks -gt 0 ] && [ $failed -eq 0 ]

@@ -66,7 +66,7 @@ static inline void ref_elaborate(ref_program *p, const ref_model *m, ir_kind kin
                           .defines = m->defines,
                           .define_count = count};
     fe_model *model = fe_load(path, NULL, p->diag);
-    ir_graph *source = model ? fe_elaborate(model, &options, p->diag) : NULL;
+    ir_graph *source = model ? fe_elaborate(model, &options, NULL, p->diag) : NULL;
     pass_options passes = {.densify = m->densify,
                            .optimizer = {.beta1 = 0.9,
                                          .beta2 = m->beta2 > 0 ? m->beta2 : 0.999,

@@ -1,5 +1,6 @@
 /* Random graphs all the way: passes, plan, interpreter and machine code against the reference, with
- * gradients and updates; and with the optional passes of both levels switched off.
+ * gradients and updates; and with the optional passes of both levels switched off. Then some
+ * graphs by hand, of shapes that random ones seldom have.
  * cnx-test: codegen
  */
 #include <setjmp.h>
@@ -13,9 +14,8 @@
 #include "lower.h"
 #include "pass.h"
 #include "random_graph.h"
+#include "seed.h"
 #include "worst.h"
-
-#include <time.h>
 
 enum { MAX_IO = 128 };
 
@@ -92,6 +92,17 @@ static void evaluate(random_run *r) {
     random_tensors_free(moved, r->graph);
 }
 
+/* r->graph as a program, its sources and what comes of them. */
+static void prepare(random_run *r, const ir_machine *machine, const char *const *disabled) {
+    pass_lower_options lower = {.machine = machine, .workers = 3, .disabled = disabled};
+    r->plan = pass_lower(r->graph, &lower);
+    ir_plan_verify(r->plan);
+    fill_sources(r);
+    evaluate(r);
+    r->state = block_of(r->plan->state_bytes);
+    r->workspace = block_of(r->plan->workspace_bytes);
+}
+
 static random_run random_run_new(uint64_t seed, ir_kind kind, const ir_machine *machine,
                                  bool plain) {
     random_run r = {.seed = seed};
@@ -99,8 +110,8 @@ static random_run random_run_new(uint64_t seed, ir_kind kind, const ir_machine *
     size_t count = 0;
     for (size_t i = 0; i < pass_count(); i++)
         if (pass_get(i)->need == PASS_OPTIONAL) off[count++] = pass_get(i)->name;
-    for (size_t i = 0; i < pass_lower_pass_count(); i++)
-        lower_off[i] = pass_lower_pass_name(i);
+    for (size_t i = 0; i < pass_lower_count(); i++)
+        lower_off[i] = pass_lower_get(i)->name;
     random_graph random = random_graph_new(seed, kind);
     ir_diag *diag = ir_diag_new();
     /* A large eps: Adam divides by the gradient, and would blow up its rounding errors. */
@@ -114,14 +125,7 @@ static random_run random_run_new(uint64_t seed, ir_kind kind, const ir_machine *
     assert_non_null(r.graph);
     ir_diag_free(diag);
     ir_graph_free(random.graph);
-    pass_lower_options lower = {
-        .machine = machine, .workers = 3, .disabled = plain ? lower_off : NULL};
-    r.plan = pass_lower(r.graph, &lower);
-    ir_plan_verify(r.plan);
-    fill_sources(&r);
-    evaluate(&r);
-    r.state = block_of(r.plan->state_bytes);
-    r.workspace = block_of(r.plan->workspace_bytes);
+    prepare(&r, machine, plain ? lower_off : NULL);
     return r;
 }
 
@@ -156,12 +160,9 @@ static void near(const random_run *r, const char *how, const char *name, const f
 }
 
 static const ir_buffer *state_named(const ir_plan *plan, const char *name) {
-    for (size_t i = 0; i < plan->buffer_count; i++) {
-        const ir_buffer *b = &plan->buffers[i];
-        if (b->class == IR_BUFFER_STATE && b->name && strcmp(b->name, name) == 0) return b;
-    }
-    fail_msg("no state '%s'", name);
-    return NULL;
+    const ir_buffer *b = ir_plan_buffer(plan, IR_BUFFER_STATE, name);
+    if (!b) fail_msg("no state '%s'", name);
+    return b;
 }
 
 /* Every output, and every parameter and moment that the step changed. */
@@ -239,8 +240,7 @@ static void compile(random_run *r, const cg_machine *machine) {
 }
 
 static uint64_t first_seed(int graphs) {
-    const char *environment = getenv("CNX_SEED");
-    uint64_t seed = environment ? strtoull(environment, NULL, 10) : (uint64_t)time(NULL) % 1000000;
+    uint64_t seed = seed_of_test();
     print_message("seeds %llu..%llu\n", (unsigned long long)seed,
                   (unsigned long long)seed + (uint64_t)graphs - 1);
     return seed;
@@ -273,10 +273,65 @@ static void machine_code_gives_the_values_of_graphs(void **state) {
         }
 }
 
+/* Finished graphs: kind, nodes and results. */
+static const char *const by_hand[] = {
+    /* both operands of a weight gradient made by one chain of cheap nodes */
+    "infer version 1\n"
+    "%0 = input \"x\" : f32[2,5,6]\n%1 = param \"b\" : f32[6]\n%2 = param \"s\" : f32[6]\n"
+    "%3 = broadcast(%1) {shape=[2,5,6]} : f32[2,5,6]\n%4 = add(%0, %3) : f32[2,5,6]\n"
+    "%5 = broadcast(%2) {shape=[2,5,6]} : f32[2,5,6]\n%6 = mul(%4, %5) : f32[2,5,6]\n"
+    "%7 = matmul_tn(%4, %6) : f32[6,6]\noutput \"y\" = %7\n",
+    /* a single class, rows that are not the batch */
+    "infer version 1\n"
+    "%0 = input \"x\" : f32[2,3]\n%1 = input \"label\" : i64[2,4]\n"
+    "%2 = reshape(%1) {shape=[8]} : i64[8]\n%3 = one_hot(%2) {classes=1} : f32[8,1]\n"
+    "output \"y\" = %3\noutput \"x2\" = %0\n",
+    /* two updates in one kernel, with other moments each */
+    "train version 1\n"
+    "%0 = input \"x\" : f32[2,3]\n%1 = param \"p\" : f32[2,3]\n%2 = param \"q\" : f32[2,3]\n"
+    "%3 = lr : f32[]\n%4 = step : i64[]\n%5 = mul(%0, %0) : f32[2,3]\n"
+    "%6 = adamw(%1, %0, %5, %3, %4) {beta1=0.9, beta2=0.999, eps=0.01, decay=0, lr_scale=1} "
+    ": f32[2,3]\n"
+    "%7 = adamw(%2, %0, %5, %3, %4) {beta1=0.5, beta2=0.9, eps=0.01, decay=0, lr_scale=1} "
+    ": f32[2,3]\n"
+    "update %1 = %6\nupdate %2 = %7\noutput \"loss\" = %3\n",
+};
+
+static random_run by_hand_new(size_t i, const ir_machine *machine) {
+    random_run r = {.seed = i};
+    char text[4096];
+    snprintf(text, sizeof text, "cnx graph by_hand %s", by_hand[i]);
+    ir_source source = {.file = "by_hand.cnxir", .text = text};
+    ir_diag *diag = ir_diag_new();
+    r.graph = ir_graph_parse(&source, diag);
+    if (!r.graph) ir_diag_print(diag, stderr);
+    assert_non_null(r.graph);
+    ir_diag_free(diag);
+    prepare(&r, machine, NULL);
+    return r;
+}
+
+static void graphs_by_hand_too(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof by_hand / sizeof *by_hand; i++) {
+        random_run r = by_hand_new(i, &small);
+        interpret(&r, "plan by hand");
+        random_run_free(&r);
+        for (size_t m = 0; m < cg_machine_count(); m++) {
+            const cg_machine *machine = cg_machine_at(m);
+            if (!cg_machine_runs_here(machine)) continue;
+            r = by_hand_new(i, &machine->facts);
+            compile(&r, machine);
+            random_run_free(&r);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_give_the_values_of_graphs),
         cmocka_unit_test(machine_code_gives_the_values_of_graphs),
+        cmocka_unit_test(graphs_by_hand_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -268,6 +268,72 @@ static void refuse_wrong_masks(void **unused) {
     cli_case_free(&t);
 }
 
+/* A model with names that C does not take as they are. */
+static const char named_model[] =
+    "model named {\n    input image: f32[batch, 3, 4, 4]\n    meta mean = [0.5, 0, 1e-3]\n"
+    "    meta std = [1, 0.25, 2]\n    meta crop_pct = 1\n    meta squash = true\n"
+    "    meta classes = 4\n"
+    "    meta class_names = [\"a \\\"b\\\" \\\\n\", \"what?"
+    "?/\", \"\303\251t\303\251 1\", \"*/\"]\n"
+    "    y = stem: conv2d(permute(image, [0, 2, 3, 1]), 4, kernel = 2, stride = 2)\n"
+    "    output logits = head: linear(global_avg_pool(y), 4)\n"
+    "    if training {\n        input label: i64[batch]\n"
+    "        output loss = cross_entropy(logits, label)\n    }\n}\n"
+    "recipe slow { optimizer = adamw(weight_decay = 0.25)\n    clip_norm = 2.0\n    batch = 8\n}\n";
+
+static const char named_program[] =
+    "#include \"named.h\"\n#include \"named_train.h\"\n#include <string.h>\n"
+    "int main(void) {\n"
+    "    static const float mean[] = NAMED_MEAN, std[] = NAMED_TRAIN_STD;\n"
+    "    static const char *const name[] = NAMED_CLASS_NAMES;\n"
+    "    static const char *const want[] = {\"a \\\"b\\\" \\\\n\", (\"what?\" \"?/\"),\n"
+    "                                       \"\\303\\251t\\303\\251 1\", \"*/\"};\n"
+    "    if (sizeof mean != 3 * sizeof *mean || sizeof std != sizeof mean) return 1;\n"
+    "    if (mean[0] != 0.5f || mean[1] != 0.0f || mean[2] != 1e-3f || std[2] != 2.0f) return 2;\n"
+    "    if (sizeof name != sizeof want || NAMED_CLASSES != 4 || !NAMED_SQUASH) return 3;\n"
+    "    for (int i = 0; i < NAMED_CLASSES; i++)\n"
+    "        if (strcmp(name[i], want[i]) != 0) return 4 + i;\n"
+    "    return NAMED_PARAMETERS != sizeof named_parameters / sizeof *named_parameters ||\n"
+    "           named_train_parameters[0].offset != 0;\n}\n";
+
+/* Headers are C and C++, and say what the numbers mean. */
+static void headers_say_what_numbers_mean(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_write(&t, "named.cnx", named_model, sizeof named_model - 1);
+    cli_case_write(&t, "main.c", named_program, sizeof named_program - 1);
+    cli_case_expect(&t, "named.cnx --emit-infer", 0, "named.h");
+    cli_case_expect(&t, "named.cnx --emit-train", 0, "named_train.h");
+    int code =
+        cli_case_shell(&t, "set -e\nf='-Wall -Wextra -Wpedantic -Werror'\nfor m in '' -fopenmp; do "
+                           "cc -std=c11 $f $m main.c -o main; ./main; "
+                           "for c in c++ clang++-19; do ! command -v $c > /dev/null || "
+                           "$c -std=c++11 $f $m -fsyntax-only -x c++ main.c; done; done\n"
+                           "grep -E 'label  |update is' named_train.h");
+    if (code) print_error("exit %d: %s\n", code, t.err);
+    assert_int_equal(code, 0);
+    assert_string_equal(t.out, " *   label      in:  (8) i64, each in [0, 4)\n"
+                               " * The update is that of recipe slow: adamw(betas = [0.9, 0.999], "
+                               "eps = 1e-08, weight_decay = 0.25), clip_norm = 2.\n");
+    cli_case_free(&t);
+}
+
+/* Names of classes that only the weights bring along are in the header, too. */
+static void headers_take_facts_of_weights(void **unused) {
+    (void)unused;
+    cli_case t = cli_case_new();
+    cli_case_model(&t);
+    cli_case_data(&t, 64);
+    cli_case_expect(&t, "train net.cnx --data data --out a -D epochs=1", 0, NULL);
+    cli_case_expect(&t, "net.cnx --emit-infer --weights a/last.safetensors -D mean=[0.5]", 0, NULL);
+    assert_int_equal(cli_case_shell(&t, "grep -A 1 -E 'MEAN|STD|CLASS' net.h"), 0);
+    assert_non_null(strstr(t.out, "#define NET_MEAN {0.5f} "));
+    assert_non_null(strstr(t.out, "#define NET_STD {0.25f} "));
+    assert_non_null(strstr(t.out, "#define NET_CLASSES 3 "));
+    assert_non_null(strstr(t.out, "{\"0\", \"1\", \"2\"}"));
+    cli_case_free(&t);
+}
+
 /* Also on every path that this machine can run, and for no x86 at all. */
 static void need_libc_alone(void **unused) {
     (void)unused;
@@ -295,8 +361,11 @@ static void need_libc_alone(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agree_with_jit), cmocka_unit_test(refuse_wrong_masks),
-        cmocka_unit_test(headers_compile), cmocka_unit_test(need_libc_alone)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(agree_with_jit),
+                                       cmocka_unit_test(refuse_wrong_masks),
+                                       cmocka_unit_test(headers_compile),
+                                       cmocka_unit_test(headers_say_what_numbers_mean),
+                                       cmocka_unit_test(headers_take_facts_of_weights),
+                                       cmocka_unit_test(need_libc_alone)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -191,6 +191,11 @@ static void finetunes(void **unused) {
     assert_int_equal(strncmp(recipe, "recipe finetune_net {", 21), 0);
     free(recipe);
     cli_case_expect(&t, "finetune net.cnx --resume --data data --out g", 0, "resuming 'g'");
+    cli_case_expect(&t, "finetune net.cnx --resume --data data --out nowhere", 1,
+                    "'nowhere' holds no state to resume; start the run with --from RUN");
+    assert_int_equal(cli_case_shell(&t, "test ! -e nowhere && rm g/state.safetensors"), 0);
+    cli_case_expect(&t, "finetune net.cnx --resume --data data --out g", 0,
+                    "'a/last.safetensors': encoder taken, ");
     cli_case_expect(&t, "finetune net.cnx --from g --data data --out h -D epochs=1", 0,
                     "head.fc starts anew"); /* from a classifier, too */
     cli_case_free(&t);
@@ -220,9 +225,30 @@ static void is_strict(void **unused) {
                     "-D finetune_grn=fresh",
                     0, "done: g/last");
     cli_case_expect(&t, "finetune mae.cnx --from a --data data --out h", 1,
-                    "'mae' has no output logits");
+                    "'mae' has no input label: i64[N]");
     cli_case_expect(&t, "pretrain net.cnx --data data --out h", 1,
                     "'net' has no input mask: f32[N,L]");
+    cli_case_free(&t);
+}
+
+/* What -D says and pre-training has no use for. */
+static void has_no_use_for(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *define, *message;
+    } cases[] = {
+        {"holdout=10", "'holdout' has no effect: pre-training is not tested"},
+        {"test_epochs=2", "'test_epochs' has no effect: pre-training is not tested"},
+        {"label_smoothing=0.1", "'label_smoothing' has no effect: the model does not use it"},
+        {"head_init=0.1", "'head_init' has no effect: the model has no parameter head.fc.weight"},
+        {"crop_ratio=[1,1]", "'crop_ratio' has no effect without 'crop_scale'"},
+    };
+    cli_case t = new_case(64);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char command[256];
+        snprintf(command, sizeof command, "%s--out a -D %s", pretrain, cases[i].define);
+        cli_case_expect(&t, command, 1, cases[i].message);
+    }
     cli_case_free(&t);
 }
 
@@ -600,11 +626,17 @@ static void learns_fashion(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pretrains),      cmocka_unit_test(needs_no_labels),
-        cmocka_unit_test(resumes),        cmocka_unit_test(finetunes),
-        cmocka_unit_test(is_strict),      cmocka_unit_test(takes_few_labels),
-        cmocka_unit_test(takes_masks),    cmocka_unit_test(compiles_ahead),
-        cmocka_unit_test(reconstructs),   cmocka_unit_test(reconstructs_colours),
+        cmocka_unit_test(pretrains),
+        cmocka_unit_test(needs_no_labels),
+        cmocka_unit_test(resumes),
+        cmocka_unit_test(finetunes),
+        cmocka_unit_test(is_strict),
+        cmocka_unit_test(has_no_use_for),
+        cmocka_unit_test(takes_few_labels),
+        cmocka_unit_test(takes_masks),
+        cmocka_unit_test(compiles_ahead),
+        cmocka_unit_test(reconstructs),
+        cmocka_unit_test(reconstructs_colours),
         cmocka_unit_test(learns_fashion),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 #include "cli_case.h"
 #include "worst.h"
 
+#include <fcntl.h>
 #include <math.h>
 
 enum { BATCH = 5, MOST = 64, IMAGE = BATCH * CLI_CASE_SIDE * CLI_CASE_SIDE };
@@ -294,12 +295,37 @@ static void inputs_are_checked(void **unused) {
     cli_case_free(&t);
 }
 
+static void defines_have_an_effect(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *options;
+        int code;
+        const char *message;
+    } cases[] = {
+        {"--train -D weight_decay=0", 1,
+         "'weight_decay' has no effect here, only on training steps"},
+        {"--train --update --lr 1 -D lr=2", 1, "'lr' has no effect here, only on training runs"},
+        {"--train -D seed=2", 1, "'seed' has no effect here, only on training runs"},
+        {"-D label_smoothing=0.2", 1, "has no effect here, only on programs with a loss"},
+        {"-D batch=7", 2, "the batch is 7, but the inputs hold "},
+        {"--train -D label_smoothing=0.2", 0, ""},
+        {"--train --update --lr 1 -D weight_decay=0", 0, ""},
+    };
+    cli_case t = begin();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char arguments[512];
+        snprintf(arguments, sizeof arguments, "%s %s", plain, cases[i].options);
+        cli_case_expect(&t, arguments, cases[i].code, cases[i].message);
+    }
+    cli_case_free(&t);
+}
+
 static void batches_agree(void **unused) {
     (void)unused;
     cli_case t = begin();
     char arguments[512];
     snprintf(arguments, sizeof arguments, "%s --batch 4", plain);
-    cli_case_expect(&t, arguments, 2, "--batch is 4, but the inputs hold 5");
+    cli_case_expect(&t, arguments, 2, "the batch is 4, but the inputs hold 5");
     cli_case_expect(&t, "net.cnx --emit-ir --batch 3 -o n.cnxir", 0, NULL);
     cli_case_expect(&t,
                     "run n.cnxir --weights w.safetensors --inputs in.safetensors --outputs "
@@ -319,12 +345,36 @@ static void batches_agree(void **unused) {
     cli_case_free(&t);
 }
 
+/* --- files that change --- */
+
+/* The inputs are mapped when the graph is opened; here it comes through a pipe, and only once the
+ * inputs are gone. */
+static void file_vanishes(void **unused) {
+    (void)unused;
+    cli_case t = begin();
+    size_t size = 0;
+    cli_case_expect(&t, "net.cnx --emit-ir --batch 5 -o n.cnxir", 0, NULL);
+    char *graph = cli_case_read(&t, "n.cnxir", &size);
+    assert_int_equal(mkfifo(cli_case_path(&t, "pipe.cnxir"), 0666), 0);
+    pid_t child = cli_case_start_cnxc(&t, "run pipe.cnxir --weights w.safetensors --inputs "
+                                          "in.safetensors --outputs out.safetensors");
+    int pipe = open(cli_case_path(&t, "pipe.cnxir"), O_WRONLY);
+    assert_int_equal(truncate(cli_case_path(&t, "in.safetensors"), 0), 0);
+    assert_int_equal(write(pipe, graph, size), size);
+    close(pipe);
+    assert_int_equal(cli_case_wait(&t, child), 3);
+    assert_string_equal(t.err, "cnxc: a mapped file changed or cannot be read\n");
+    free(graph);
+    cli_case_free(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agrees_with_reference), cmocka_unit_test(is_plain_unless_asked),
-        cmocka_unit_test(weights_are_strict),    cmocka_unit_test(either_rank_is_read),
-        cmocka_unit_test(metadata_is_checked),   cmocka_unit_test(inputs_are_checked),
-        cmocka_unit_test(batches_agree),
+        cmocka_unit_test(agrees_with_reference),  cmocka_unit_test(is_plain_unless_asked),
+        cmocka_unit_test(weights_are_strict),     cmocka_unit_test(either_rank_is_read),
+        cmocka_unit_test(metadata_is_checked),    cmocka_unit_test(inputs_are_checked),
+        cmocka_unit_test(defines_have_an_effect), cmocka_unit_test(batches_agree),
+        cmocka_unit_test(file_vanishes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

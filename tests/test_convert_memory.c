@@ -84,7 +84,7 @@ static int64_t peak_of_predict(cli_case *t, const char *model) {
 
 static void test_peak(void **state) {
     (void)state;
-    cli_case t = cli_case_new();
+    cli_case t = cli_case_new_in(CNX_TEST_BINARY_DIR); /* /tmp may lie in memory */
     made_shape atto = {.dims = {40, 80, 160, 320},
                        .depths = {2, 2, 6, 2},
                        .conv = true,

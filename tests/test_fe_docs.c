@@ -44,7 +44,7 @@ static void check_example(const char *text) {
     if (!fe_resolve_recipe(model, &options, &recipe, diag)) fail_example(diag, text);
     for (int train = 0; train < 2 && fe_model_name(model); train++) {
         options.kind = train ? IR_KIND_TRAIN : IR_KIND_INFER;
-        ir_graph *graph = fe_elaborate(model, &options, diag);
+        ir_graph *graph = fe_elaborate(model, &options, NULL, diag);
         if (!graph) fail_example(diag, text);
         ir_graph_free(graph);
     }

@@ -24,8 +24,7 @@ static ir_graph *tune(const char *text, const fe_define *defines, size_t count, 
     fe_recipe recipe;
     ir_graph *graph = NULL;
     fe_model *model = fe_load_text("net.cnx", text, directories, diag);
-    if (model && fe_resolve_recipe(model, &options, &recipe, diag))
-        graph = fe_elaborate(model, &options, diag);
+    if (model) graph = fe_elaborate(model, &options, &recipe, diag);
     if (graph && !fe_fine_tune(graph, &recipe, diag)) {
         ir_graph_free(graph);
         graph = NULL;

@@ -35,7 +35,7 @@ static void unload(loaded *l) {
 
 /* The text of the graph; the caller frees. */
 static ir_text elaborate(const loaded *l, const fe_options *options) {
-    ir_graph *graph = fe_elaborate(l->model, options, l->diag);
+    ir_graph *graph = fe_elaborate(l->model, options, NULL, l->diag);
     if (!graph) {
         ir_diag_print(l->diag, stderr);
         fail_msg("this does not elaborate");
@@ -127,7 +127,7 @@ static void check_values(const char *more, const fe_options *options, const char
     ir_text text = {0};
     ir_text_printf(&text, "%s%s", settings, more);
     loaded l = load(text.data);
-    ir_graph *graph = fe_elaborate(l.model, options, l.diag);
+    ir_graph *graph = fe_elaborate(l.model, options, NULL, l.diag);
     if (!graph) ir_diag_print(l.diag, stderr);
     assert_non_null(graph);
     assert_string_equal(ir_get_meta(graph, "values"), expected);
@@ -298,7 +298,7 @@ static void test_elaborated_twice(void **state) {
     ir_diag *other = ir_diag_new();
     static const fe_define wrong[] = {{"classes", "-1"}};
     fe_options bad = {.kind = IR_KIND_INFER, .defines = wrong, .define_count = 1};
-    assert_null(fe_elaborate(l.model, &bad, other));
+    assert_null(fe_elaborate(l.model, &bad, NULL, other));
     assert_true(other->errors > 0);
     ir_diag_free(other);
     ir_text second = elaborate(&l, &options);

@@ -9,9 +9,8 @@
 
 #include "pass.h"
 #include "random_graph.h"
+#include "seed.h"
 #include "worst.h"
-
-#include <time.h>
 
 static const ir_eval_scalars scalars = {.lr = 0.01, .step = 2, .seed = 77};
 static const pass_options plain = {
@@ -177,17 +176,12 @@ static void check_round_trip(const ir_graph *graph) {
     ir_graph_free(again);
 }
 
-static uint64_t first_seed(void) {
-    const char *given = getenv("CNX_SEED");
-    return given ? strtoull(given, NULL, 10) : 1 + (uint64_t)time(NULL) % 1000000;
-}
-
 enum { GRAPHS = 40 };
 
 /* Each pass alone, on the expanded graph and on one with gradients. */
 static void test_each_pass_keeps_values(void **state) {
     (void)state;
-    uint64_t seed = first_seed();
+    uint64_t seed = seed_of_test();
     print_message("seeds %llu..%llu\n", (unsigned long long)seed,
                   (unsigned long long)seed + GRAPHS - 1);
     for (int n = 0; n < GRAPHS; n++, seed++) {
@@ -226,7 +220,7 @@ static void test_pipelines_keep_values(void **state) {
     size_t count = 0;
     for (size_t i = 0; i < pass_count(); i++)
         if (pass_get(i)->need == PASS_OPTIONAL) off[count++] = pass_get(i)->name;
-    uint64_t seed = first_seed();
+    uint64_t seed = seed_of_test();
     print_message("seeds %llu..%llu\n", (unsigned long long)seed,
                   (unsigned long long)seed + GRAPHS - 1);
     for (int n = 0; n < GRAPHS; n++, seed++) {
@@ -380,7 +374,11 @@ static void test_wrong_names(void **state) {
     check_mistake((pass_options){.dump_after = NAMES("cse.0")},
                   "dump after: there is no pass 'cse.0'", "did you mean 'cse'?");
     check_mistake((pass_options){.dump_after = NAMES("cse"), .disabled = NAMES("cse")},
-                  "dump after: pass 'cse' is disabled", NULL);
+                  "dump after cse: pass 'cse' is disabled", NULL);
+    check_mistake((pass_options){.dump_after = NAMES("dce"), .stop_after = "cse"},
+                  "dump after dce: pass 'dce' runs 0 times in a program of kind infer that stops "
+                  "after cse",
+                  NULL);
 }
 
 /* What a file may hold and lowering may not see is taken apart or reported with its place. */

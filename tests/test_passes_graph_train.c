@@ -9,8 +9,7 @@
 
 #include "pass.h"
 #include "random_graph.h"
-
-#include <time.h>
+#include "seed.h"
 
 static const ir_eval_scalars scalars = {.lr = 0.01, .step = 2, .seed = 77};
 
@@ -111,8 +110,7 @@ static int check_gradients(uint64_t seed) {
 
 static void test_gradients_are_differences(void **state) {
     (void)state;
-    const char *given = getenv("CNX_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 10) : 1 + (uint64_t)time(NULL) % 1000000;
+    uint64_t seed = seed_of_test();
     enum { GRAPHS = 60 };
     int alive = 0;
     print_message("seeds %llu..%llu\n", (unsigned long long)seed,

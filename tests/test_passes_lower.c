@@ -65,8 +65,8 @@ static void every_pass_can_be_switched_off(void **unused) {
     (void)unused;
     const char *off[32] = {0};
     sample_options o = {.batch = 2, .size = 8, .channels = 4, .gradients = true};
-    for (size_t i = 0; i < pass_lower_pass_count(); i++) {
-        const char *one[2] = {pass_lower_pass_name(i), NULL};
+    for (size_t i = 0; i < pass_lower_count(); i++) {
+        const char *one[2] = {pass_lower_get(i)->name, NULL};
         check(o, one);
         off[i] = one[0];
     }
@@ -76,12 +76,12 @@ static void every_pass_can_be_switched_off(void **unused) {
 /* A plan with the pass and what it is without: tests/golden/plan. */
 static void every_pass_has_a_golden_plan(void **unused) {
     (void)unused;
-    for (size_t i = 0; i < pass_lower_pass_count(); i++) {
+    for (size_t i = 0; i < pass_lower_count(); i++) {
         char path[4096];
         snprintf(path, sizeof path, "%s/tests/golden/plan/%s.golden", CNX_TEST_SOURCE_DIR,
-                 pass_lower_pass_name(i));
+                 pass_lower_get(i)->name);
         FILE *file = fopen(path, "r");
-        if (!file) fail_msg("pass '%s' has no golden plan: %s", pass_lower_pass_name(i), path);
+        if (!file) fail_msg("pass '%s' has no golden plan: %s", pass_lower_get(i)->name, path);
         fclose(file);
     }
 }

@@ -381,6 +381,55 @@ static void test_no_data(void **state) {
                 "'@/bare/a': no images; expected files .png, .jpg, .jpeg or .bmp");
 }
 
+/* What is no image is counted, folder by folder; names that begin with a dot are not. */
+static void test_passed_over(void **state) {
+    const char *folder = scratch_path(*state, "others");
+    put_image(state, folder, "train/ant/x.png", 1);
+    put_image(state, folder, "train/bee/x.png", 1);
+    rt_error note, error;
+    rt_data *data = rt_data_open(folder, RT_TRAIN, &error);
+    rt_data_note(data, note.text, sizeof note.text);
+    assert_string_equal(note.text, "");
+    rt_data_close(data);
+    scratch_text(folder, "train/bee/1.webp", "x");
+    scratch_text(folder, "train/bee/.hidden", "x");
+    put_image(state, folder, "train/bee/more/x.png", 1);
+    data = rt_data_open(folder, RT_TRAIN, &error);
+    rt_data_note(data, note.text, sizeof note.text);
+    assert_string_equal(scratch_message(&note, folder),
+                        "'@/train/bee': passed over what is no .png, .jpg, .jpeg or .bmp: 2");
+    rt_data_close(data);
+    scratch_text(folder, "train/ant/list.txt", "x");
+    data = rt_data_open(folder, RT_TRAIN, &error);
+    rt_data_note(data, note.text, sizeof note.text);
+    assert_string_equal(scratch_message(&note, folder),
+                        "'@/train/ant' and other folders: passed over what is no .png, .jpg, .jpeg "
+                        "or .bmp: 3");
+    rt_data_close(data);
+}
+
+/* A class that is called as a part is. */
+static void test_part_names(void **state) {
+    static const char *const parts[] = {"train", "val", "test"};
+    for (int i = 0; i < 3; i++) {
+        char name[64], message[512];
+        snprintf(name, sizeof name, "class-%s", parts[i]);
+        const char *folder = scratch_path(*state, name);
+        put_image(state, folder, "plane/x.png", 1);
+        snprintf(name, sizeof name, "%s/x.png", parts[i]);
+        put_image(state, folder, name, 1);
+        snprintf(message, sizeof message,
+                 "'@' holds no data: '@/%s' is taken for a part of the data set, not for a class; "
+                 "expected train/CLASS/IMAGE, and val/CLASS/IMAGE or test/CLASS/IMAGE",
+                 parts[i]);
+        for (int part = RT_TRAIN; part <= RT_TEST; part++) {
+            rt_error error;
+            assert_null(rt_data_open(folder, (rt_part)part, &error));
+            assert_string_equal(scratch_message(&error, folder), message);
+        }
+    }
+}
+
 static void test_broken_image(void **state) {
     const char *folder = scratch_path(*state, "broken");
     scratch_text(folder, "a/x.png", "no png");
@@ -401,6 +450,7 @@ int main(void) {
         cmocka_unit_test(test_idx_set_lies), cmocka_unit_test(test_idx_test_only),
         cmocka_unit_test(test_fashion),      cmocka_unit_test(test_folders),
         cmocka_unit_test(test_links),        cmocka_unit_test(test_flat_folders),
+        cmocka_unit_test(test_passed_over),  cmocka_unit_test(test_part_names),
         cmocka_unit_test(test_no_data),      cmocka_unit_test(test_broken_image),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static void write_file(const char *path, const char *text) {
@@ -90,6 +91,34 @@ static void test_disk_full(void **state) {
     assert_int_equal(scratch_count(folder), 1);
 }
 
+/* The second of two files does not fit: the first keeps its old content, too. */
+static void test_together(void **state) {
+    const char *folder = scratch_path(*state, "together");
+    mkdir(folder, 0777);
+    write_file(scratch_path(folder, "a"), "old a");
+    write_file(scratch_path(folder, "b"), "old b");
+    struct rlimit before, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){.rlim_cur = 100, .rlim_max = before.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    static const char big[1000];
+    for (int fits = 0; fits < 2; fits++) {
+        rt_error error;
+        rt_file *files[] = {rt_file_create(scratch_path(folder, "a"), &error),
+                            rt_file_create(scratch_path(folder, "b"), &error)};
+        assert_true(files[0] && files[1]);
+        rt_file_write(files[0], "new a", 5);
+        rt_file_write(files[1], big, fits ? 0 : sizeof big);
+        setrlimit(RLIMIT_FSIZE, &small);
+        assert_int_equal(rt_file_commit_all(files, 2, &error), fits);
+        setrlimit(RLIMIT_FSIZE, &before);
+        if (!fits) assert_non_null(strstr(error.text, "b.tmp"));
+        expect_text(folder, "a", fits ? "new a" : "old a");
+        expect_text(folder, "b", fits ? "" : "old b");
+        assert_int_equal(scratch_count(folder), 2);
+    }
+}
+
 /* A writer that is killed leaves the old file; the next one takes over what it began. */
 static void test_killed(void **state) {
     const char *folder = scratch_path(*state, "killed");
@@ -142,6 +171,25 @@ static void test_link(void **state) {
     assert_true(S_ISLNK(info.st_mode));
 }
 
+/* The same where the target is not there yet, behind a link to a link; circles end in an error. */
+static void test_dangling_link(void **state) {
+    const char *folder = scratch_path(*state, "dangling");
+    scratch_text(folder, "real/other", "");
+    assert_int_equal(symlink("real/k", scratch_path(folder, "l")), 0);
+    assert_int_equal(symlink(scratch_path(folder, "real/f"), scratch_path(folder, "real/k")), 0);
+    write_file(scratch_path(folder, "l"), "new");
+    expect_text(folder, "real/f", "new");
+    struct stat info;
+    assert_int_equal(lstat(scratch_path(folder, "l"), &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(scratch_count(scratch_path(folder, "real")), 3); /* other, k and f */
+    assert_int_equal(symlink("circle", scratch_path(folder, "circle")), 0);
+    rt_error error;
+    assert_null(rt_file_create(scratch_path(folder, "circle"), &error));
+    assert_string_equal(scratch_message(&error, folder),
+                        "cannot write '@/circle': Too many levels of symbolic links");
+}
+
 static void test_bad_targets(void **state) {
     const char *folder = scratch_path(*state, "bad");
     mkdir(folder, 0777);
@@ -168,13 +216,24 @@ static void test_bare_name(void **state) {
     expect_text(*state, "bare", "x");
 }
 
+static int syncs; /* calls of fsync */
+
+/* In place of libc's, which the runtime would find otherwise. */
+int fsync(int file) {
+    syncs++;
+    return (int)syscall(SYS_fsync, file);
+}
+
 static void test_append(void **state) {
     rt_error error;
+    syncs = 0;
     const char *path = scratch_path(*state, "log");
     assert_true(rt_file_append_line(path, "one", &error));
     assert_true(rt_file_append_line(path, "", &error));
     assert_true(rt_file_append_line(path, "three", &error));
     expect_text(*state, "log", "one\n\nthree\n");
+    assert_int_equal(syncs, 3);                                 /* each is on the disk at once */
+    assert_true(rt_file_append_line("/dev/null", "x", &error)); /* which has none */
     assert_false(rt_file_append_line(*state, "x", &error));
     assert_string_equal(scratch_message(&error, *state), "cannot append to '@': Is a directory");
 }
@@ -202,6 +261,10 @@ static void test_read(void **state) {
     assert_false(rt_file_read(folder, 4, &bytes, &size, &error));
     assert_string_equal(scratch_message(&error, folder), "cannot read '@': is no regular file");
     assert_null(bytes);
+    assert_int_equal(mkfifo(scratch_path(folder, "pipe"), 0666), 0); /* nobody writes into it */
+    assert_false(rt_file_read(scratch_path(folder, "pipe"), 4, &bytes, &size, &error));
+    assert_string_equal(scratch_message(&error, folder),
+                        "cannot read '@/pipe': is no regular file");
 }
 
 static bool is_folder(const char *path) {
@@ -227,12 +290,13 @@ static void test_directories(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_write),        cmocka_unit_test(test_mode),
-        cmocka_unit_test(test_until_commit), cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_killed),       cmocka_unit_test(test_two_writers),
-        cmocka_unit_test(test_link),         cmocka_unit_test(test_bad_targets),
-        cmocka_unit_test(test_bare_name),    cmocka_unit_test(test_append),
-        cmocka_unit_test(test_read),         cmocka_unit_test(test_directories),
+        cmocka_unit_test(test_write),         cmocka_unit_test(test_mode),
+        cmocka_unit_test(test_until_commit),  cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_together),      cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_two_writers),   cmocka_unit_test(test_link),
+        cmocka_unit_test(test_dangling_link), cmocka_unit_test(test_bad_targets),
+        cmocka_unit_test(test_bare_name),     cmocka_unit_test(test_append),
+        cmocka_unit_test(test_read),          cmocka_unit_test(test_directories),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -105,8 +105,9 @@ static void expect_broken(const uint8_t *bytes, size_t size, const char *message
 /* A file that ends early is an error, wherever it ends; never a picture with a grey rest. */
 static void test_cut_files(void **state) {
     (void)state;
-    static const char *const names[] = {"rgb.png", "interlaced.png", "rgb420.jpg",
-                                        "progressive.jpg", "grey.jpg"};
+    static const char *const names[] = {"rgb.png",         "interlaced.png", "rgb420.jpg",
+                                        "progressive.jpg", "grey.jpg",       "rgb.bmp",
+                                        "grey.bmp",        "rgb_alpha.bmp"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         size_t size;
         uint8_t *whole = picture(names[i], &size);
@@ -277,6 +278,109 @@ static void test_jpeg_parts(void **state) {
     free(bytes);
     expect_broken((const uint8_t *)"\xff\xff", 2,
                   "f: no image (it begins with ff, but is no JPEG)");
+}
+
+/* --- BMP --- */
+
+typedef struct bmp {
+    uint32_t length;       /* of the second header */
+    int32_t width, height; /* height below 0: the first row stands first */
+    uint32_t bits, packing;
+    size_t palette; /* bytes between headers and pixels */
+} bmp;
+
+static void put_le(uint8_t *p, int bytes, uint32_t value) {
+    for (int i = 0; i < bytes; i++)
+        p[i] = (uint8_t)(value >> 8 * i);
+}
+
+/* The headers; returns where the pixels begin. What is behind them is the caller's. */
+static size_t make_bmp(uint8_t *out, bmp b) {
+    int side = b.length == 12 ? 2 : 4;
+    size_t pixels = 14 + b.length + b.palette;
+    memset(out, 0, pixels);
+    memcpy(out, "BM", 2);
+    put_le(out + 10, 4, (uint32_t)pixels);
+    put_le(out + 14, 4, b.length);
+    put_le(out + 18, side, (uint32_t)b.width);
+    put_le(out + 18 + side, side, (uint32_t)b.height);
+    put_le(out + 18 + 2 * side, 2, 1);
+    put_le(out + 20 + 2 * side, 2, b.bits);
+    if (b.length > 12) put_le(out + 30, 4, b.packing);
+    return pixels;
+}
+
+/* Two rows of two pixels with either of them first, and cut off anywhere. */
+static void test_bmp(void **state) {
+    (void)state;
+    static const bmp kinds[] = {{12, 2, 2, 24, 0, 0}, {40, 2, -2, 24, 0, 0}, {108, 2, 2, 24, 0, 0}};
+    static const uint8_t rows[] = "cbafed\0\0ihglkj\0";
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        uint8_t file[256];
+        size_t pixels = make_bmp(file, kinds[i]);
+        memcpy(file + pixels, rows, sizeof rows);
+        rt_image image;
+        rt_error error;
+        if (!rt_image_decode("f", file, pixels + 16, 3, &image, &error)) fail_msg("%s", error.text);
+        assert_int_equal(image.width, 2);
+        assert_int_equal(image.height, 2);
+        assert_memory_equal(image.pixels, kinds[i].height < 0 ? "abcdefghijkl" : "ghijklabcdef",
+                            12);
+        rt_image_free(&image);
+        for (size_t cut = 0; cut < pixels + 16; cut++)
+            expect_broken(file, cut, NULL);
+    }
+}
+
+static void expect_bmp(bmp b, size_t behind, const char *message) {
+    static uint8_t file[4096];
+    size_t pixels = make_bmp(file, b);
+    memset(file + pixels, 0x21, behind); /* a pixel of 4 bits is 2 or 1, one of 8 bits 33 */
+    rt_image image;
+    rt_error error;
+    if (message) {
+        expect_broken(file, pixels + behind, message);
+    } else {
+        if (!rt_image_decode("f", file, pixels + behind, 3, &image, &error))
+            fail_msg("%s", error.text);
+        rt_image_free(&image);
+    }
+}
+
+/* Sizes that no file has, and what stb would not read as it is meant. */
+static void test_bmp_lies(void **state) {
+    (void)state;
+    expect_bmp((bmp){40, 3, 2, 24, 0, 0}, 24, NULL);
+    expect_bmp((bmp){40, 3, 2, 24, 0, 0}, 23,
+               "f: BMP of 3 x 2 pixels with 24 bits from byte 54 on; the file ends at byte 77");
+    expect_bmp((bmp){40, INT32_MAX, INT32_MIN, 32, 0, 0}, 24,
+               "f: BMP of 2147483647 x 2147483648 pixels with 32 bits from byte 54 on; the file "
+               "ends at byte 78");
+    expect_bmp((bmp){40, -3, 2, 24, 0, 0}, 24,
+               "f: BMP of -3 x 2 pixels with 24 bits from byte 54 on; the file ends at byte 78");
+    expect_bmp((bmp){40, 0, 2, 24, 0, 0}, 24,
+               "f: image of 0 x 2 pixels; expected sides from 1 to 16384");
+    expect_bmp((bmp){64, 3, 2, 24, 0, 0}, 24,
+               "f: BMP with a second header of 64 bytes; expected 12, 40, 56, 108 or 124");
+    expect_bmp((bmp){40, 3, 2, 8, 1, 1024}, 24,
+               "f: BMP with a header of 40 bytes, 8 bits a pixel and packing 1 is not read; try to "
+               "save it as PNG");
+    expect_bmp((bmp){12, 3, 2, 8, 0, 768}, 24,
+               "f: BMP with a header of 12 bytes, 8 bits a pixel and packing 0 is not read; try to "
+               "save it as PNG");
+    expect_bmp((bmp){40, 4, 2, 8, 0, 4 * 34}, 8, NULL);
+    expect_bmp((bmp){40, 4, 2, 8, 0, 4 * 33}, 8, "f: BMP with colour 33 in a palette of 33");
+    expect_bmp((bmp){40, 4, 2, 4, 0, 4 * 3}, 8, NULL);
+    expect_bmp((bmp){40, 4, 2, 4, 0, 4 * 2}, 8, "f: BMP with colour 2 in a palette of 2");
+    expect_bmp((bmp){40, 4, 2, 1, 0, 4 * 1}, 8, "f: BMP with colour 1 in a palette of 1");
+    uint8_t file[64];
+    size_t pixels = make_bmp(file, (bmp){40, 1, 1, 24, 0, 0});
+    expect_broken(file, 30, "f: BMP ends at byte 30, inside of its headers");
+    expect_broken(file, 2, "f: BMP ends at byte 2, inside of its headers");
+    put_le(file + 10, 4, 0xfffffff0);
+    expect_broken(file, pixels + 4,
+                  "f: BMP of 1 x 1 pixels with 24 bits from byte 4294967280 on; the file ends at "
+                  "byte 58");
 }
 
 /* --- writing --- */
@@ -487,6 +591,8 @@ int main(void) {
         cmocka_unit_test(test_other_files),
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_jpeg_parts),
+        cmocka_unit_test(test_bmp),
+        cmocka_unit_test(test_bmp_lies),
         cmocka_unit_test(test_write_png),
         cmocka_unit_test(test_new),
         cmocka_unit_test(test_crop),

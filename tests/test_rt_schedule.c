@@ -63,8 +63,9 @@ static void test_monotonic(void **state) {
 
 static void test_first_signal(void **state) {
     (void)state;
-    static const int numbers[] = {SIGINT, SIGTERM};
-    for (int i = 0; i < 2; i++) {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    for (int i = 0; i < 3; i++) {
+        signal(numbers[i], SIG_DFL);
         rt_signal_watch();
         assert_false(rt_signal_stop());
         raise(numbers[i]);
@@ -75,8 +76,9 @@ static void test_first_signal(void **state) {
 /* The process ends by the signal itself, so that a shell sees what happened. */
 static void test_second_signal(void **state) {
     (void)state;
-    static const int pairs[][2] = {{SIGINT, SIGINT}, {SIGTERM, SIGTERM}, {SIGINT, SIGTERM}};
-    for (int i = 0; i < 3; i++) {
+    static const int pairs[][2] = {
+        {SIGINT, SIGINT}, {SIGTERM, SIGTERM}, {SIGINT, SIGTERM}, {SIGHUP, SIGINT}};
+    for (int i = 0; i < 4; i++) {
         pid_t child = fork();
         if (child == 0) {
             rt_signal_watch();
@@ -91,11 +93,35 @@ static void test_second_signal(void **state) {
     }
 }
 
+/* A closed terminal sends SIGHUP twice, the shell's and its own. */
+static void test_hang_up(void **state) {
+    (void)state;
+    rt_signal_watch();
+    raise(SIGHUP);
+    raise(SIGHUP);
+    assert_true(rt_signal_stop());
+}
+
+/* As under nohup, or in the background of a script. */
+static void test_ignored_signals(void **state) {
+    (void)state;
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    for (int i = 0; i < 3; i++) {
+        signal(numbers[i], SIG_IGN);
+        rt_signal_watch();
+        raise(numbers[i]);
+        raise(numbers[i]);
+        assert_false(rt_signal_stop());
+        signal(numbers[i], SIG_DFL);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cosine),        cmocka_unit_test(test_other_shapes),
-        cmocka_unit_test(test_monotonic),     cmocka_unit_test(test_first_signal),
-        cmocka_unit_test(test_second_signal),
+        cmocka_unit_test(test_cosine),          cmocka_unit_test(test_other_shapes),
+        cmocka_unit_test(test_monotonic),       cmocka_unit_test(test_first_signal),
+        cmocka_unit_test(test_second_signal),   cmocka_unit_test(test_hang_up),
+        cmocka_unit_test(test_ignored_signals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

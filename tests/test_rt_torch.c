@@ -156,12 +156,26 @@ static void test_refused_files(void **state) {
 }
 
 static void test_detect(void **state) {
-    (void)state;
     assert_true(rt_torch_detect(seed_path("plain.pt")));
     assert_true(rt_torch_detect(seed_path("before_1_6.pt")));
     assert_false(rt_torch_detect(seed_path("none.pt")));
     assert_false(rt_torch_detect(CNX_TEST_SOURCE_DIR "/tests/fuzz/safetensors/two.safetensors"));
     assert_false(rt_torch_detect(CNX_TEST_SOURCE_DIR));
+    assert_int_equal(mkfifo(scratch_path(*state, "pipe"), 0666), 0); /* nobody writes into it */
+    assert_false(rt_torch_detect(scratch_path(*state, "pipe")));
+    rt_error error;
+    assert_null(rt_torch_open(scratch_path(*state, "pipe"), &error));
+    assert_string_equal(scratch_message(&error, *state),
+                        "cannot read '@/pipe': is no regular file");
+}
+
+/* A header of safetensors that is 128 + 256 n bytes long begins like a pickle. */
+static void test_detect_safetensors(void **state) {
+    for (unsigned n = 0; n <= 5; n++) {
+        char bytes[16] = {(char)0x80, (char)n, 0, 0, 0, 0, 0, 0, '{', '}'};
+        scratch_write(*state, "header.safetensors", bytes, sizeof bytes);
+        assert_false(rt_torch_detect(scratch_path(*state, "header.safetensors")));
+    }
 }
 
 /* Cut off anywhere, or with a byte of its data changed: an error, never other weights. */
@@ -369,6 +383,31 @@ static void test_names(void **state) {
                   "arguments");
 }
 
+/* `count` tensors that are one, its 24 bytes turned around: 8 bytes of the pickle each. */
+static void with_turned(int count) {
+    static const char begin[] = "}(X\1\0\0\0 ctorch._utils\n_rebuild_tensor_v2\n(" FLOATS
+                                "K\0K\3K\2\x86K\1K\3\x86" REST "tRq\1";
+    char pickle[2048];
+    size_t size = sizeof begin - 1;
+    memcpy(pickle, begin, size);
+    for (int i = 1; i < count; i++, size += 8) {
+        memcpy(pickle + size, "X\1\0\0\0 h\1", 8);
+        pickle[size + 5] = (char)(' ' + i);
+    }
+    memcpy(pickle + size, "u.", 2);
+    with_pickle(pickle, size + 2);
+}
+
+/* A small file cannot ask for much memory: what is copied is at most as large as the file. */
+static void test_turned(void **state) {
+    (void)state;
+    with_turned(10);
+    expect_archive(NULL);
+    with_turned(80);
+    expect_archive("f: tensor 'H': tensors that are not stored row by row are larger together than "
+                   "the file; save contiguous copies of them");
+}
+
 static void test_opcodes(void **state) {
     (void)state;
     EXPECT_PICKLE("\x80\1}.", "f: data.pkl: byte 0: protocol 1; expected 2 to 5");
@@ -472,13 +511,22 @@ static void test_large_pickles(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),           cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_strides),         cmocka_unit_test(test_training),
-        cmocka_unit_test(test_refused_files),   cmocka_unit_test(test_detect),
-        cmocka_unit_test(test_broken_archives), cmocka_unit_test(test_archives),
-        cmocka_unit_test(test_compressed),      cmocka_unit_test(test_tensors),
-        cmocka_unit_test(test_names),           cmocka_unit_test(test_opcodes),
-        cmocka_unit_test(test_values),          cmocka_unit_test(test_containers),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_strides),
+        cmocka_unit_test(test_training),
+        cmocka_unit_test(test_refused_files),
+        cmocka_unit_test(test_detect),
+        cmocka_unit_test(test_detect_safetensors),
+        cmocka_unit_test(test_broken_archives),
+        cmocka_unit_test(test_archives),
+        cmocka_unit_test(test_compressed),
+        cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_turned),
+        cmocka_unit_test(test_opcodes),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_containers),
         cmocka_unit_test(test_large_pickles),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);

@@ -36,34 +36,20 @@ static float *random_weights(const ir_plan *plan, uint64_t seed) {
     return weights;
 }
 
-/* The width of the logits bounds the labels. */
-static int64_t class_count(const cli_program *p) {
-    const cli_io *logits = cli_program_io(p, "logits");
-    if (!logits || logits->type.rank == 0) return 1;
-    return logits->type.dim[logits->type.rank - 1];
-}
-
 /* A mask that is no random one: every row keeps its first tiles. */
 static void keep_first(const cli_io *io, ir_mask mask) {
     for (int64_t i = 0; i < ir_type_elements(io->type); i++)
         ((float *)io->data)[i] = i % mask.tiles < mask.kept ? 0 : 1;
 }
 
-static ir_mask mask_at(const ir_plan *plan, size_t index) {
-    for (size_t i = 0; i < plan->buffer_count; i++)
-        if (plan->buffers[i].class == IR_BUFFER_INPUT && plan->buffers[i].index == (int32_t)index)
-            return plan->buffers[i].mask;
-    return (ir_mask){0};
-}
-
 static void random_inputs(const cli_program *p, uint64_t seed) {
     uint64_t state = seed + 1;
-    int64_t classes = class_count(p);
+    int64_t classes = ir_plan_classes(p->plan);
     for (size_t i = 0; i < p->io_count; i++) {
         const cli_io *io = &p->io[i];
         if (io->output) continue;
         int64_t count = ir_type_elements(io->type);
-        ir_mask mask = mask_at(p->plan, i);
+        ir_mask mask = ir_plan_mask(p->plan, io->name);
         if (mask.drawn) cli_program_ask(io);
         if (mask.tiles && !mask.drawn) keep_first(io, mask);
         if (mask.tiles) continue;
@@ -71,7 +57,7 @@ static void random_inputs(const cli_program *p, uint64_t seed) {
             if (io->type.dtype == IR_F32)
                 ((float *)io->data)[k] = noise(&state);
             else if (io->type.dtype == IR_I64)
-                ((int64_t *)io->data)[k] = k % classes;
+                ((int64_t *)io->data)[k] = classes > 0 ? k % classes : 0;
         }
     }
 }
@@ -118,11 +104,11 @@ static int measure(cli *c, cli_program *p, bench_result *r) {
     return code;
 }
 
-static void print_json(const cli *c, const cli_program *p, const bench_result *r, ir_text *out) {
+static void print_json(const cli_program *p, const bench_result *r, ir_text *out) {
     cli_json j = {0};
     cli_json_begin(&j, NULL, '{');
     cli_json_string(&j, "model", p->plan->name);
-    cli_json_string(&j, "kind", c->options->train ? "train" : "infer");
+    cli_json_string(&j, "kind", ir_kind_names[p->plan->kind]);
     cli_json_number(&j, "images_per_s", r->images_per_s);
     cli_json_number(&j, "ms", r->ms);
     cli_json_number(&j, "gflops", r->gflops);
@@ -143,10 +129,11 @@ static void print_json(const cli *c, const cli_program *p, const bench_result *r
     ir_text_free(&j.text);
 }
 
-static void print_words(const cli *c, const cli_program *p, const bench_result *r, ir_text *out) {
+static void print_words(const cli_program *p, const bench_result *r, ir_text *out) {
     ir_text_printf(out, "%s, %s, batch %lld, %lld thread%s, f32, %s\n", p->plan->name,
-                   c->options->train ? "training step" : "inference", (long long)p->batch,
-                   (long long)p->threads, p->threads == 1 ? "" : "s", p->target->facts.name);
+                   p->plan->kind == IR_KIND_INFER ? "inference" : "training step",
+                   (long long)p->batch, (long long)p->threads, p->threads == 1 ? "" : "s",
+                   p->target->facts.name);
     ir_text_printf(out, "  %.1f images/s, %.3f ms a step (median of %lld)\n", r->images_per_s,
                    r->ms, (long long)r->steps);
     ir_text_printf(out, "  %.1f GFLOP/s", r->gflops);
@@ -171,9 +158,9 @@ static int bench(cli *c, cli_program *p) {
     if (code != CLI_DONE) return code;
     ir_text out = {0};
     if (c->options->json)
-        print_json(c, p, &r, &out);
+        print_json(p, &r, &out);
     else
-        print_words(c, p, &r, &out);
+        print_words(p, &r, &out);
     code = cli_write_text(c, NULL, &out);
     ir_text_free(&out);
     return code;

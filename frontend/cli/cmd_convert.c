@@ -40,8 +40,8 @@ static const char *target_names(convert *v) {
 static int check_target(convert *v) {
     for (size_t i = 0; i < v->maps->count; i++)
         if (strcmp(rt_naming_target(v->maps->item[i]), v->c->options->to) == 0) return CLI_DONE;
-    return cli_wrong_usage(v->c->options->command, "--to is '%s'; expected one of %s",
-                           v->c->options->to, target_names(v));
+    return cli_wrong_usage(v->c, "--to is '%s'; expected one of %s", v->c->options->to,
+                           target_names(v));
 }
 
 static int choose_map(convert *v) {

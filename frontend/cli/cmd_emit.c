@@ -1,55 +1,33 @@
 /* cnxc MODEL --emit-...: one stage of the compilation as text, or as an object file with its
  * header. */
 #include "cg_header.h"
-#include "program.h"
-#include "weights.h"
+#include "object_facts.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --- which options a stage uses --- */
 
-static int unused(cli *c, const cli_option *options, const char *const *names, size_t count) {
-    const cli_options *o = c->options;
-    const char *stage = o->emit_ast ? "--emit-ast" : o->emit_ir ? "--emit-ir" : "--emit-plan";
-    for (size_t i = 0; i < count; i++)
-        if (cli_given(o, options[i]))
-            return cli_wrong_usage(o->command, "%s has no effect on %s", names[i], stage);
-    return CLI_DONE;
-}
-
-#define UNUSED(c, options, names) unused(c, options, names, sizeof(options) / sizeof *(options))
-
 /* An option that the stage comes too early for is a mistake of the user. */
 static int check_options(cli *c) {
-    static const cli_option text[] = {
-        CLI_OPTION_infer,       CLI_OPTION_train,   CLI_OPTION_recipe,
-        CLI_OPTION_define,      CLI_OPTION_batch,   CLI_OPTION_dump_after,
-        CLI_OPTION_time_passes, CLI_OPTION_densify, CLI_OPTION_no_pass};
-    static const char *const text_names[] = {
-        "--infer",      "--train",       "--recipe",  "-D",       "--batch",
-        "--dump-after", "--time-passes", "--densify", "--no-pass"};
-    static const cli_option machine[] = {CLI_OPTION_cpu, CLI_OPTION_threads};
-    static const char *const machine_names[] = {"--cpu", "--threads"};
-    static const cli_option target[] = {CLI_OPTION_target};
-    static const char *const target_names[] = {"--target"};
     const cli_options *o = c->options;
-    int code = CLI_DONE;
-    if (o->emit_ast) code = UNUSED(c, text, text_names);
-    if (code == CLI_DONE && (o->emit_ast || o->emit_ir)) code = UNUSED(c, machine, machine_names);
-    if (code == CLI_DONE && (o->emit_ast || o->emit_ir || o->emit_plan))
-        code = UNUSED(c, target, target_names);
-    return code;
+    uint64_t late = CLI_BIT(target);
+    if (!o->emit_ast && !o->emit_ir && !o->emit_plan) return CLI_DONE;
+    if (o->emit_ast || o->emit_ir) late |= CLI_BIT(cpu) | CLI_BIT(threads);
+    if (o->emit_ast)
+        late |= CLI_BIT(infer) | CLI_BIT(train) | CLI_BIT(recipe) | CLI_BIT(define) |
+                CLI_BIT(batch) | CLI_BIT(dump_after) | CLI_BIT(time_passes) | CLI_BIT(densify) |
+                CLI_BIT(no_pass);
+    const char *stage = o->emit_ast ? "--emit-ast" : o->emit_ir ? "--emit-ir" : "--emit-plan";
+    return cli_refuse(c, late, stage);
 }
 
 /* --- texts --- */
 
 static int emit_ast(cli *c) {
     if (cli_is_graph_file(c->options->model))
-        return cli_wrong_usage(c->options->command, "'%s' is a graph and has no syntax tree",
-                               c->options->model);
+        return cli_wrong_usage(c, "'%s' is a graph and has no syntax tree", c->options->model);
     fe_model *model = cli_load_model(c);
     if (!model) return cli_fail_diag(c);
     ir_text out = {0};
@@ -106,31 +84,25 @@ static const char *prefix_of(ir_arena *arena, const char *stem) {
     return prefix;
 }
 
-static int write_file(cli *c, const char *path, const ir_text *text) {
-    if (cli_write_file(path, text->data, text->length)) return CLI_DONE;
-    return cli_fail(c, CLI_RUN_FAILED, "cannot write '%s': %s", path, strerror(errno));
-}
-
-static int write_object(cli *c, const cli_program *p, const float *weights) {
+static int write_object(cli *c, const cli_program *p, const cli_weights *weights) {
     const char *path = c->options->output ? c->options->output : default_name(c, p);
     const char *stem = stem_of(c->arena, path);
     const char *header_path = ir_arena_printf(c->arena, "%s.h", stem);
     if (strcmp(path, header_path) == 0)
-        return cli_wrong_usage(c->options->command,
-                               "-o is '%s'; expected an object, since the header gets this name",
+        return cli_wrong_usage(c, "-o is '%s'; expected an object, since the header gets this name",
                                path);
     cg_object_options options = {.prefix = prefix_of(c->arena, stem),
                                  .machine = p->target,
                                  .triple = c->options->target,
-                                 .weights = weights};
+                                 .weights = weights ? weights->values : NULL};
     ir_text object = {0}, header = {0};
-    int code = CLI_DONE;
-    if (!cg_object_emit(p->plan, &options, CG_FORM_OBJECT, &object, c->diag))
+    int code = cli_object_facts(c, p, weights, &options);
+    if (code == CLI_DONE && !cg_object_emit(p->plan, &options, CG_FORM_OBJECT, &object, c->diag))
         code = cli_fail_diag(c);
-    if (code == CLI_DONE) code = write_file(c, path, &object);
     if (code == CLI_DONE) {
         cg_header_print(p->plan, &options, &header);
-        code = write_file(c, header_path, &header);
+        const cli_file files[] = {{path, &object}, {header_path, &header}};
+        code = cli_write_files(c, files, 2);
     }
     if (code == CLI_DONE) cli_note(c, "wrote %s and %s", path, header_path);
     ir_text_free(&object);
@@ -141,12 +113,11 @@ static int write_object(cli *c, const cli_program *p, const float *weights) {
 static int emit_object(cli *c, cli_program *p) {
     if (!c->options->weights) return write_object(c, p, NULL);
     if (p->plan->kind != IR_KIND_INFER)
-        return cli_wrong_usage(c->options->command,
-                               "--weights are embedded in inference objects only");
+        return cli_wrong_usage(c, "--weights are embedded in inference objects only");
     cli_weights weights;
     int code = cli_weights_load(c, p, c->options->weights, &weights);
     if (code == CLI_DONE) code = cli_weights_gather(c, p, &weights);
-    if (code == CLI_DONE) code = write_object(c, p, weights.values);
+    if (code == CLI_DONE) code = write_object(c, p, &weights);
     cli_weights_free(&weights);
     return code;
 }
@@ -160,7 +131,8 @@ int cli_emit(cli *c) {
     cli_want want = {.kind = o->train ? IR_KIND_TRAIN : IR_KIND_INFER,
                      .any_kind = !o->train && !o->infer,
                      .random = o->train,
-                     .loss_only = true};
+                     .loss_only = true,
+                     .graph_only = o->emit_ir};
     code = cli_program_graph(c, &want, &p);
     if (code == CLI_DONE && !o->emit_ir) code = cli_program_plan(c, &p);
     if (code == CLI_DONE) code = o->emit_obj ? emit_object(c, &p) : emit_text(c, &p);

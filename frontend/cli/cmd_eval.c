@@ -61,19 +61,21 @@ static int evaluate(cli *c, cli_program *p, rt_data *data, const cli_facts *fact
 int cli_eval(cli *c) {
     cli_program p = {0};
     cli_facts facts;
+    cli_weights weights = {0};
     cli_want want = {.kind = IR_KIND_INFER, .batch = DEFAULT_BATCH};
     rt_error error;
     rt_signal_watch();
-    int code = cli_program_graph(c, &want, &p);
+    rt_data *data = rt_data_open(c->options->data, RT_TEST, &error);
+    int code = data ? CLI_DONE : cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
+    if (code == CLI_DONE) code = cli_program_graph(c, &want, &p);
     if (code == CLI_DONE) code = cli_program_plan(c, &p);
-    if (code == CLI_DONE) code = cli_ready(c, &p, c->options->weights, &facts);
-    if (code == CLI_DONE) {
-        rt_data *data = rt_data_open(c->options->data, RT_TEST, &error);
-        if (!data) code = cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
-        if (code == CLI_DONE) code = cli_facts_check_classes(c, &facts, data);
-        if (code == CLI_DONE) code = evaluate(c, &p, data, &facts);
-        if (data) rt_data_close(data);
-    }
+    if (code == CLI_DONE) cli_note_data(c, data);
+    if (code == CLI_DONE) code = cli_load(c, &p, c->options->weights, &facts, &weights);
+    if (code == CLI_DONE) code = cli_facts_check_classes(c, &facts, data);
+    if (code == CLI_DONE) code = cli_ready(c, &p, &weights);
+    if (code == CLI_DONE) code = evaluate(c, &p, data, &facts);
+    cli_weights_free(&weights);
+    if (data) rt_data_close(data);
     cli_program_free(&p);
     return code;
 }

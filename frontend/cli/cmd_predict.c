@@ -35,19 +35,12 @@ typedef struct loading {
 
 static void load_one(void *argument, int64_t task, int64_t worker) {
     const loading *l = argument;
-    const cli_facts *f = l->facts;
     picture *p = &l->pictures[task];
-    rt_eval_transform how = {.size = f->size, .crop_pct = f->crop_pct, .squash = f->squash};
-    rt_image image = {0}, ready = {0};
+    rt_image image = {0};
     (void)worker;
-    p->good = rt_image_load(p->file, f->channels, &image, &p->error);
-    if (p->good && !rt_image_evaluate(&image, &how, &ready, &p->error)) {
-        rt_fail_in(&p->error, "%s", p->file);
-        p->good = false;
-    }
-    if (p->good) rt_image_normalize(&ready, f->mean, f->std, p->out);
+    p->good = cli_facts_image(l->facts, p->file, &image, &p->error);
+    if (p->good) rt_image_normalize(&image, l->facts->mean, l->facts->std, p->out);
     rt_image_free(&image);
-    rt_image_free(&ready);
 }
 
 /* Fills the program's input with as many images as fit; rows without one are zero. Those that
@@ -198,12 +191,15 @@ static int64_t batch_for(int64_t files) {
 
 int cli_predict(cli *c) {
     predict p = {.c = c};
+    cli_weights weights = {0};
     cli_want want = {.kind = IR_KIND_INFER, .batch = batch_for((int64_t)c->options->files.count)};
     int code = cli_program_graph(c, &want, &p.program);
     if (code == CLI_DONE) code = cli_program_plan(c, &p.program);
-    if (code == CLI_DONE) code = cli_ready(c, &p.program, c->options->weights, &p.facts);
+    if (code == CLI_DONE) code = cli_load(c, &p.program, c->options->weights, &p.facts, &weights);
     if (code == CLI_DONE) code = cli_facts_names(c, c->options->classes, &p.facts);
+    if (code == CLI_DONE) code = cli_ready(c, &p.program, &weights);
     if (code == CLI_DONE) code = predict_all(&p);
+    cli_weights_free(&weights);
     cli_program_free(&p.program);
     return code;
 }

@@ -29,23 +29,13 @@ typedef struct reconstruct {
 /* --- the model --- */
 
 static int whole_meta(reconstruct *r, const char *key, int64_t *value) {
-    const ir_plan *plan = r->program.plan;
-    for (size_t i = 0; i < plan->meta_count; i++)
-        if (strcmp(plan->metas[i].key, key) == 0) {
-            *value = strtoll(plan->metas[i].value, NULL, 10);
-            if (*value > 0) return CLI_DONE;
-        }
+    const char *meta = ir_plan_meta(r->program.plan, key);
+    *value = meta ? strtoll(meta, NULL, 10) : 0;
+    if (*value > 0) return CLI_DONE;
     return cli_fail(r->c, CLI_USER_ERROR,
                     "'%s' has no meta %s, a whole number from 1, which 'reconstruct' needs; "
                     "models/fcmae_*.cnx have it",
-                    plan->name, key);
-}
-
-static bool says_norm_pix(const ir_plan *plan) {
-    for (size_t i = 0; i < plan->meta_count; i++)
-        if (strcmp(plan->metas[i].key, "norm_pix") == 0)
-            return strcmp(plan->metas[i].value, "true") == 0;
-    return false;
+                    r->program.plan->name, key);
 }
 
 /* mask (N,L) and pred (N,L,p p C) of the image's patches. */
@@ -57,7 +47,8 @@ static int check_model(reconstruct *r) {
     const cli_io *mask = cli_program_io(&r->program, "mask");
     const cli_io *pred = cli_program_io(&r->program, "pred");
     r->grid = f->size / r->patch;
-    r->norm_pix = says_norm_pix(r->program.plan);
+    const char *norm_pix = ir_plan_meta(r->program.plan, "norm_pix");
+    r->norm_pix = norm_pix && strcmp(norm_pix, "true") == 0;
     int64_t patches = r->grid * r->grid, width = r->patch * r->patch * f->channels;
     if (mask && mask->type.rank == 2 && mask->type.dim[1] == patches && r->kept <= patches &&
         r->grid * r->patch == f->size && pred && pred->type.rank == 3 &&
@@ -82,18 +73,6 @@ static void draw_mask(const reconstruct *r, size_t number, float *mask, int32_t 
     rt_random_permutation(r->c->options->seed, place, order, patches);
     for (int64_t k = 0; k < r->kept; k++)
         mask[order[k]] = 0;
-}
-
-/* The image as the model takes it: 8 bits a channel, size x size. */
-static int load_image(reconstruct *r, const char *path, rt_image *out) {
-    const cli_facts *f = &r->facts;
-    rt_eval_transform how = {.size = f->size, .crop_pct = f->crop_pct, .squash = f->squash};
-    rt_image image = {0};
-    rt_error error;
-    bool good = rt_image_load(path, f->channels, &image, &error) &&
-                rt_image_evaluate(&image, &how, out, &error);
-    rt_image_free(&image);
-    return good ? CLI_DONE : cli_fail(r->c, CLI_USER_ERROR, "%s", error.text);
 }
 
 /* --- one patch --- */
@@ -214,8 +193,11 @@ static int run_batch(reconstruct *r, size_t at, rt_image *images, int32_t *order
     for (int64_t i = 0; i < batch; i++)
         draw_mask(r, at + (size_t)i, mask + i * patches, order);
     while (code == CLI_DONE && count < batch && at + (size_t)count < files->count) {
-        code = load_image(r, files->item[at + (size_t)count], &images[count]);
-        if (code != CLI_DONE) break;
+        rt_error error;
+        if (!cli_facts_image(&r->facts, files->item[at + (size_t)count], &images[count], &error)) {
+            code = cli_fail(r->c, CLI_USER_ERROR, "%s", error.text);
+            break;
+        }
         rt_image_normalize(&images[count], r->facts.mean, r->facts.std,
                            (float *)image->data + count * pixels);
         count++;
@@ -248,14 +230,17 @@ static int run_all(reconstruct *r) {
 
 int cli_reconstruct(cli *c) {
     reconstruct r = {.c = c};
+    cli_weights weights = {0};
     int64_t files = (int64_t)c->options->files.count;
     cli_want want = {.kind = IR_KIND_INFER, .batch = files < MOST_BATCH ? files : MOST_BATCH};
     int code = cli_program_graph(c, &want, &r.program);
     if (code == CLI_DONE) code = cli_program_plan(c, &r.program);
-    if (code == CLI_DONE) code = cli_ready(c, &r.program, c->options->weights, &r.facts);
+    if (code == CLI_DONE) code = cli_load(c, &r.program, c->options->weights, &r.facts, &weights);
     if (code == CLI_DONE) code = check_model(&r);
     if (code == CLI_DONE) code = new_picture(&r, c->options->files.count);
+    if (code == CLI_DONE) code = cli_ready(c, &r.program, &weights);
     if (code == CLI_DONE) code = run_all(&r);
+    cli_weights_free(&weights);
     if (r.out.pixels) rt_image_free(&r.out);
     cli_program_free(&r.program);
     return code;

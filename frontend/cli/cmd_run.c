@@ -77,18 +77,8 @@ static int check_extra(run *r) {
     return r->c->diag->errors ? cli_fail_diag(r->c) : CLI_DONE;
 }
 
-/* The width of the logits bounds the labels; 0 if there are none. */
-static int64_t class_count(const ir_graph *graph) {
-    for (size_t i = 0; i < graph->output_count; i++) {
-        ir_type type = ir_type_of(graph, graph->outputs[i].value);
-        if (strcmp(graph->outputs[i].name, "logits") == 0 && type.rank > 0)
-            return type.dim[type.rank - 1];
-    }
-    return 0;
-}
-
 static int check_labels(run *r, const char *name, const int64_t *label, int64_t count) {
-    int64_t classes = class_count(r->program.graph);
+    int64_t classes = ir_plan_classes(r->program.plan);
     for (int64_t i = 0; classes && i < count; i++)
         if (label[i] < 0 || label[i] >= classes)
             return cli_fail(r->c, CLI_USER_ERROR,
@@ -99,17 +89,6 @@ static int check_labels(run *r, const char *name, const int64_t *label, int64_t 
 }
 
 /* --- masks of an autoencoder --- */
-
-static ir_mask mask_of(const run *r, const ir_node *node) {
-    const ir_graph *graph = r->program.graph;
-    return ir_mask_of(graph, (ir_value){(uint32_t)(node - graph->nodes)});
-}
-
-/* Without a mask the program draws one, from seed and step. */
-static void ask_for_mask(const ir_node *node, float *mask) {
-    for (int64_t i = 0; i < ir_type_elements(node->type); i++)
-        mask[i] = -1;
-}
 
 /* A row is all -1, if it may be drawn, or 0 at exactly as many patches as the program keeps, else
  * 1. */
@@ -147,9 +126,9 @@ static int check_mask(run *r, const ir_node *node, ir_mask wanted, const float *
 static int read_input(run *r, const ir_node *node, void *data) {
     cli *c = r->c;
     const rt_tensor *have = rt_tensors_find(r->inputs, node->name);
-    ir_mask mask = mask_of(r, node);
+    ir_mask mask = ir_plan_mask(r->program.plan, node->name);
     if (!have && mask.drawn) {
-        ask_for_mask(node, data);
+        cli_program_ask(&(cli_io){.type = node->type, .data = data});
         return CLI_DONE;
     }
     rt_tensor want = cli_tensor(node->name, node->type, NULL);
@@ -273,14 +252,9 @@ static int run_reference(run *r) {
 
 /* Options about machine code mean nothing to the reference. */
 static int check_reference(cli *c) {
-    static const cli_option unused[] = {CLI_OPTION_cpu, CLI_OPTION_threads, CLI_OPTION_no_pass,
-                                        CLI_OPTION_perf_map};
-    static const char *const names[] = {"--cpu", "--threads", "--no-pass", "--perf-map"};
-    for (size_t i = 0; c->options->reference && i < sizeof unused / sizeof *unused; i++)
-        if (cli_given(c->options, unused[i]))
-            return cli_wrong_usage(c->options->command, "%s has no effect on --reference",
-                                   names[i]);
-    return CLI_DONE;
+    if (!c->options->reference) return CLI_DONE;
+    return cli_refuse(c, CLI_BIT(cpu) | CLI_BIT(threads) | CLI_BIT(no_pass) | CLI_BIT(perf_map),
+                      "--reference");
 }
 
 static int prepare(run *r) {

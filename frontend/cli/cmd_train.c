@@ -7,62 +7,59 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* --- programs --- */
+
+static bool has_io(const cli_program *p, const char *name, ir_dtype dtype) {
+    const cli_io *io = cli_program_io(p, name);
+    return io && io->type.dtype == dtype;
+}
+
+static int check_step(cli_training *t) {
+    const char *command = cli_command_name(t->c->options->command);
+    t->masked = t->c->options->command == CLI_COMMAND_pretrain;
+    if (t->masked && (!has_io(&t->step, "mask", IR_F32) || !has_io(&t->step, "loss", IR_F32)))
+        return cli_fail(t->c, CLI_USER_ERROR,
+                        "'%s' has no input mask: f32[N,L] and output loss, which '%s' needs; "
+                        "models/fcmae_*.cnx have them",
+                        t->step.plan->name, command);
+    if (!t->masked && (!has_io(&t->step, "label", IR_I64) || !has_io(&t->step, "loss", IR_F32)))
+        return cli_fail(t->c, CLI_USER_ERROR,
+                        "'%s' has no input label: i64[N] and output loss, which '%s' needs",
+                        t->step.plan->name, command);
+    return CLI_DONE;
+}
 
 static int plan_step(cli_training *t) {
     cli *c = t->c;
     if (cli_is_graph_file(c->options->model))
-        return cli_wrong_usage(c->options->command,
+        return cli_wrong_usage(c,
                                "'%s' is a graph without a recipe; expected a "
                                "file .cnx",
                                c->options->model);
     cli_want want = {.kind = IR_KIND_TRAIN, .random = true, .keep_source = true};
     int code = cli_program_graph(c, &want, &t->step);
     if (code == CLI_DONE) code = cli_program_plan(c, &t->step);
+    if (code == CLI_DONE) code = check_step(t);
     if (code == CLI_DONE) code = cli_facts_of(c, &t->step, &t->facts);
     t->seed = (uint64_t)t->step.recipe.seed;
     return code;
 }
 
-static bool has_io(const ir_plan *plan, const char *name, ir_dtype dtype) {
-    for (size_t i = 0; i < plan->buffer_count; i++) {
-        const ir_buffer *b = &plan->buffers[i];
-        bool io = b->class == IR_BUFFER_INPUT || b->class == IR_BUFFER_OUTPUT;
-        if (io && strcmp(b->name, name) == 0) return b->dtype == dtype;
-    }
-    return false;
-}
-
-static int check_step(cli_training *t) {
-    const ir_plan *plan = t->step.plan;
-    const char *command = cli_command_name(t->c->options->command);
-    t->masked = t->c->options->command == CLI_COMMAND_pretrain;
-    if (t->masked && (!has_io(plan, "mask", IR_F32) || !has_io(plan, "loss", IR_F32)))
-        return cli_fail(t->c, CLI_USER_ERROR,
-                        "'%s' has no input mask: f32[N,L] and output loss, which '%s' needs; "
-                        "models/fcmae_*.cnx have them",
-                        plan->name, command);
-    if (!t->masked && (!has_io(plan, "label", IR_I64) || !has_io(plan, "loss", IR_F32)))
-        return cli_fail(t->c, CLI_USER_ERROR,
-                        "'%s' has no input label: i64[N] and output loss, which '%s' needs",
-                        plan->name, command);
-    return CLI_DONE;
-}
-
 static int plan_test(cli_training *t) {
-    cli_want want = {.kind = IR_KIND_INFER, .batch = t->step.batch};
+    cli_want want = {.kind = IR_KIND_INFER, .batch = t->step.batch, .second = true};
     int code = cli_program_graph(t->c, &want, &t->test);
     return code == CLI_DONE ? cli_program_plan(t->c, &t->test) : code;
 }
 
 /* All memory of the run together: pages that are only promised count as free. */
 static int check_memory(cli_training *t) {
-    enum { PREPARED = 8 }; /* batches of a loader */
     int64_t image = (int64_t)t->facts.channels * t->facts.size * t->facts.size * 4;
     int64_t bytes = cli_program_bytes(&t->step) + 4 * t->step.plan->weights_elements;
-    bytes += PREPARED * image * t->step.batch;
-    if (t->test_data) bytes += cli_program_bytes(&t->test);
+    int64_t prepared = RT_LOADER_SLOTS * image * t->step.batch; /* of a loader */
+    bytes += prepared;
+    if (t->test_data) bytes += prepared + cli_program_bytes(&t->test);
     const char *what = ir_arena_printf(t->c->arena, "training '%s' at batch %lld", t->facts.model,
                                        (long long)t->step.batch);
     return cli_check_memory(t->c, what, bytes);
@@ -91,13 +88,46 @@ static bool is_directory(const char *path) {
     return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
 }
 
-static int first_weights(cli_training *t, cli_weights *weights) {
-    const char *from = t->c->options->from;
-    if (!from) return cli_weights_start(t->c, &t->step, t->seed, weights);
+/* A run without state begins as it was asked to, now or when it was started: nothing was learnt. */
+static int find_beginning(cli_training *t) {
+    cli *c = t->c;
+    const char *asked = cli_run_from(t);
+    if (!t->from && asked && *asked) t->from = asked;
+    if (!t->from && c->options->command == CLI_COMMAND_finetune)
+        return cli_fail(c, CLI_USER_ERROR,
+                        "'%s' holds no state to resume; start the run with --from RUN",
+                        t->directory);
+    cli_note(c, "'%s' holds no state: the run starts from the beginning, with %s", t->directory,
+             t->from ? ir_arena_printf(c->arena, "the weights of '%s'", t->from)
+                     : "random weights");
+    return CLI_DONE;
+}
+
+/* Which directory it is, whether it holds the run already, and whose weights the run begins with.
+ */
+static int find_run(cli_training *t) {
+    cli *c = t->c;
+    const cli_options *o = c->options;
+    t->directory = o->out ? o->out : ir_arena_printf(c->arena, "runs/%s", t->facts.model);
+    t->from = o->from;
+    t->resumes = cli_run_exists(t);
+    if (!o->resume && t->resumes)
+        return cli_fail(
+            c, CLI_USER_ERROR,
+            "'%s' holds a run already; --resume continues it, --out names another place",
+            t->directory);
+    if (!o->resume) return CLI_DONE;
+    return t->resumes ? cli_run_check(t) : find_beginning(t);
+}
+
+/* What init runs on; the state of a run that goes on replaces it. */
+static int first_weights(cli_training *t) {
+    const char *from = t->from;
+    if (t->resumes || !from) return cli_weights_start(t->c, &t->step, t->seed, &t->first);
     if (is_directory(from)) from = ir_arena_printf(t->c->arena, "%s/last.safetensors", from);
     if (t->c->options->command == CLI_COMMAND_finetune)
-        return cli_weights_load_encoder(t->c, &t->step, from, weights);
-    return cli_weights_load(t->c, &t->step, from, weights);
+        return cli_weights_load_encoder(t->c, &t->step, from, &t->first);
+    return cli_weights_load(t->c, &t->step, from, &t->first);
 }
 
 /* A negative mask asks the step for a random one. */
@@ -107,42 +137,37 @@ static int ask_for_masks(cli_training *t) {
     return t->label ? CLI_DONE : cli_fail(t->c, CLI_RUN_FAILED, "out of memory for the labels");
 }
 
+/* The state before the first step of this process. */
 static int begin(cli_training *t) {
-    cli *c = t->c;
-    bool there = cli_run_exists(t);
-    if (there && !c->options->resume)
-        return cli_fail(
-            c, CLI_USER_ERROR,
-            "'%s' holds a run already; --resume continues it, --out names another place",
-            t->directory);
-    cli_weights weights;
-    int code = first_weights(t, &weights);
-    if (code == CLI_DONE) code = cli_weights_init(c, &t->step, &weights);
-    cli_weights_free(&weights);
+    int code = cli_weights_init(t->c, &t->step, &t->first);
+    cli_weights_free(&t->first);
     if (code != CLI_DONE) return code;
-    if (!there) {
-        if (c->options->resume)
-            cli_note(c, "'%s' holds no state: the run starts from the beginning", t->directory);
-        return cli_run_create(t);
-    }
+    if (!t->resumes) return cli_run_save(t);
     code = cli_run_resume(t);
     if (code == CLI_DONE)
-        cli_note(c, "resuming '%s' after %lld epochs and %lld steps", t->directory,
+        cli_note(t->c, "resuming '%s' after %lld epochs and %lld steps", t->directory,
                  (long long)t->at.epoch, (long long)t->at.batch);
     return code;
 }
 
-static int prepare(cli_training *t) {
+/* All that can go wrong at once. */
+static int check(cli_training *t) {
     int code = plan_step(t);
-    if (code == CLI_DONE) code = check_step(t);
     if (code == CLI_DONE) code = cli_training_open_data(t);
+    if (code == CLI_DONE) code = find_run(t);
     if (code == CLI_DONE && t->test_data) code = plan_test(t);
     if (code == CLI_DONE) code = check_memory(t);
     if (code == CLI_DONE) code = cli_training_start_loaders(t);
+    if (code == CLI_DONE) code = first_weights(t);
+    if (code == CLI_DONE && !t->resumes) code = cli_run_create(t);
+    return code;
+}
+
+/* Machine code takes a while. */
+static int prepare(cli_training *t) {
+    int code = check(t);
     if (code != CLI_DONE) return code;
     set_schedule(t);
-    const char *out = t->c->options->out;
-    t->directory = out ? out : ir_arena_printf(t->c->arena, "runs/%s", t->facts.model);
     t->weights = malloc((size_t)t->step.plan->weights_elements * sizeof *t->weights + 1);
     if (!t->weights) return cli_fail(t->c, CLI_RUN_FAILED, "out of memory for the weights");
     code = build(t, &t->step);
@@ -169,14 +194,16 @@ static void release(cli_training *t) {
     if (t->test_loader) rt_loader_free(t->test_loader);
     if (t->data) rt_data_close(t->data);
     if (t->test_data) rt_data_close(t->test_data);
+    cli_weights_free(&t->first);
     free(t->weights);
     free(t->label);
     cli_program_free(&t->step);
     cli_program_free(&t->test);
+    if (t->lock >= 0) close(t->lock);
 }
 
 static int train(cli *c) {
-    cli_training t = {.c = c, .at = {.best = -INFINITY}};
+    cli_training t = {.c = c, .lock = -1, .at = {.best = -INFINITY}};
     rt_signal_watch();
     int code = prepare(&t);
     if (code == CLI_DONE) {

@@ -72,15 +72,18 @@ int cli_evaluate_classes(cli *c, cli_program *p, rt_loader *loader, cli_class_ac
     return code;
 }
 
-int cli_ready(cli *c, cli_program *p, const char *path, cli_facts *facts) {
-    cli_weights weights;
+int cli_load(cli *c, const cli_program *p, const char *path, cli_facts *facts,
+             cli_weights *weights) {
     int code = cli_facts_of(c, p, facts);
-    if (code != CLI_DONE) return code;
-    code = cli_weights_load(c, p, path, &weights);
-    if (code == CLI_DONE) code = cli_facts_update(c, path, weights.file, facts);
-    if (code == CLI_DONE) code = cli_program_compile(c, p);
+    if (code == CLI_DONE) code = cli_weights_load(c, p, path, weights);
+    if (code == CLI_DONE) code = cli_facts_update(c, path, weights->file, facts);
+    return code;
+}
+
+int cli_ready(cli *c, cli_program *p, cli_weights *weights) {
+    int code = cli_program_compile(c, p);
     if (code == CLI_DONE) code = cli_program_memory(c, p);
-    if (code == CLI_DONE) code = cli_weights_init(c, p, &weights);
-    cli_weights_free(&weights);
+    if (code == CLI_DONE) code = cli_weights_init(c, p, weights);
+    cli_weights_free(weights);
     return code;
 }

@@ -23,9 +23,13 @@ int cli_evaluate(cli *c, cli_program *p, rt_loader *loader, cli_accuracy *accura
 int cli_evaluate_classes(cli *c, cli_program *p, rt_loader *loader, cli_class_accuracy *of_class,
                          cli_accuracy *accuracy);
 
-/* Loads weights into a planned inference program, compiles it and makes it ready to run; `facts`
- * are the model's with those of the file. Returns an exit code. */
-int cli_ready(cli *c, cli_program *p, const char *path, cli_facts *facts);
+/* Finds the weights of a planned inference program; `facts` are the model's with those of the file.
+ * Returns an exit code; free the weights, which are empty before, in any case. */
+int cli_load(cli *c, const cli_program *p, const char *path, cli_facts *facts,
+             cli_weights *weights);
+/* Then compiles it and makes it ready to run, which frees the weights. What can be checked without
+ * that comes before it. */
+int cli_ready(cli *c, cli_program *p, cli_weights *weights);
 
 /* How many logits stand before that of `label`: 0 means the first. One that is not a number stands
  * behind all others. logits: (classes) */

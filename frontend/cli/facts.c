@@ -9,12 +9,6 @@ static const char format_version[] = "1";
 
 /* --- from the model --- */
 
-static const char *meta(const ir_plan *plan, const char *key) {
-    for (size_t i = 0; i < plan->meta_count; i++)
-        if (strcmp(plan->metas[i].key, key) == 0) return plan->metas[i].value;
-    return NULL;
-}
-
 /* `count` numbers with blanks between. */
 static bool parse_numbers(const char *text, float *out, int count) {
     for (int i = 0; i < count; i++) {
@@ -57,13 +51,6 @@ static int take_texts(cli *c, const fact_texts *t, cli_facts *facts) {
                             t->where, t->squash);
     }
     return CLI_DONE;
-}
-
-static const ir_buffer *io_named(const ir_plan *plan, const char *name, ir_buffer_class class) {
-    for (size_t i = 0; i < plan->buffer_count; i++)
-        if (plan->buffers[i].class == class && strcmp(plan->buffers[i].name, name) == 0)
-            return &plan->buffers[i];
-    return NULL;
 }
 
 /* --- names of classes --- */
@@ -141,10 +128,25 @@ int cli_facts_names(cli *c, const char *path, cli_facts *facts) {
 
 /* --- from the model, as a whole --- */
 
+/* Commands on images give `image` and, to a classifier, `label`, which is of no use to inference,
+ * or, to an autoencoder, `mask`. Anything else would silently be zero. */
+static int check_inputs(cli *c, const cli_program *p, bool classifies) {
+    const char *second = classifies ? "label" : "mask";
+    for (size_t i = 0; i < p->io_count; i++) {
+        const char *name = p->io[i].name;
+        if (p->io[i].output || strcmp(name, "image") == 0 || strcmp(name, second) == 0) continue;
+        return cli_fail(c, CLI_USER_ERROR,
+                        "'%s' has an input '%s', but '%s' gives only image and %s; 'cnxc run' "
+                        "takes any input",
+                        p->plan->name, name, cli_command_name(c->options->command), second);
+    }
+    return CLI_DONE;
+}
+
 int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
     const ir_plan *plan = p->plan;
-    const ir_buffer *image = io_named(plan, "image", IR_BUFFER_INPUT);
-    const ir_buffer *logits = io_named(plan, "logits", IR_BUFFER_OUTPUT);
+    const ir_buffer *image = ir_plan_buffer(plan, IR_BUFFER_INPUT, "image");
+    const ir_buffer *logits = ir_plan_buffer(plan, IR_BUFFER_OUTPUT, "logits");
     *facts = (cli_facts){.model = plan->name, .crop_pct = 1};
     if (!image || image->type.dtype != IR_F32 || image->type.rank != 4 ||
         image->type.dim[2] != image->type.dim[3] ||
@@ -159,18 +161,20 @@ int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts) {
         (!logits || logits->type.rank != 2 || logits->type.dim[0] != image->type.dim[0]))
         return cli_fail(c, CLI_USER_ERROR, "'%s' has no output logits: f32[N,K], which '%s' needs",
                         plan->name, cli_command_name(c->options->command));
+    int code = check_inputs(c, p, classifies);
+    if (code != CLI_DONE) return code;
     facts->channels = (int)image->type.dim[1];
     facts->size = (int)image->type.dim[2];
     facts->classes = classifies ? logits->type.dim[1] : 0;
     for (int i = 0; i < facts->channels; i++)
         facts->std[i] = 1;
     fact_texts texts = {.where = c->options->model,
-                        .mean = meta(plan, "mean"),
-                        .std = meta(plan, "std"),
-                        .crop_pct = meta(plan, "crop_pct"),
-                        .squash = meta(plan, "squash")};
-    int code = take_texts(c, &texts, facts);
-    const char *names = facts->classes ? meta(plan, "class_names") : NULL;
+                        .mean = ir_plan_meta(plan, "mean"),
+                        .std = ir_plan_meta(plan, "std"),
+                        .crop_pct = ir_plan_meta(plan, "crop_pct"),
+                        .squash = ir_plan_meta(plan, "squash")};
+    code = take_texts(c, &texts, facts);
+    const char *names = facts->classes ? ir_plan_meta(plan, "class_names") : NULL;
     return code == CLI_DONE && names ? take_lines(c, texts.where, names, facts) : code;
 }
 
@@ -249,7 +253,17 @@ rt_pair *cli_facts_pairs(cli *c, const cli_facts *facts, size_t *count) {
     return pairs;
 }
 
-/* --- to the loader --- */
+/* --- to images and the loader --- */
+
+bool cli_facts_image(const cli_facts *facts, const char *path, rt_image *out, rt_error *error) {
+    rt_eval_transform how = {
+        .size = facts->size, .crop_pct = facts->crop_pct, .squash = facts->squash};
+    rt_image image = {0};
+    bool good = rt_image_load(path, facts->channels, &image, error);
+    if (good && !rt_image_evaluate(&image, &how, out, error)) good = rt_fail_in(error, "%s", path);
+    rt_image_free(&image);
+    return good;
+}
 
 rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_t threads) {
     rt_loader_options options = {
@@ -258,14 +272,53 @@ rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_
         .height = facts->size,
         .width = facts->size,
         .evaluate = {.size = facts->size, .crop_pct = facts->crop_pct, .squash = facts->squash},
-        .threads = (int)threads};
+        .threads = threads < RT_MAX_LOADER_THREADS ? (int)threads : RT_MAX_LOADER_THREADS};
     memcpy(options.mean, facts->mean, sizeof options.mean);
     memcpy(options.std, facts->std, sizeof options.std);
     return options;
 }
 
+void cli_note_data(cli *c, const rt_data *data) {
+    char text[1024];
+    rt_data_note(data, text, sizeof text);
+    if (*text) cli_note(c, "%s", text);
+}
+
+static int64_t find_name(const char *const *names, int64_t count, const char *name) {
+    for (int64_t i = 0; i < count; i++)
+        if (strcmp(names[i], name) == 0) return i;
+    return -1;
+}
+
+/* Names may differ, but none may stand for another class. */
+static int check_names(cli *c, const cli_facts *facts, const rt_data *data) {
+    const char *const *names = rt_data_class_names(data), *const *own = facts->class_names;
+    int64_t count = rt_data_classes(data), first = -1;
+    if (!own) return CLI_DONE;
+    for (int64_t k = 0; k < count; k++) {
+        if (k < facts->classes && strcmp(names[k], own[k]) == 0) continue;
+        int64_t place = find_name(own, facts->classes, names[k]);
+        if (place >= 0)
+            return cli_fail(c, CLI_USER_ERROR,
+                            "class %lld of '%s' is '%s', which is class %lld of '%s'; both must "
+                            "have their classes in the same order%s",
+                            (long long)k, c->options->data, names[k], (long long)place,
+                            facts->model,
+                            c->options->command == CLI_COMMAND_eval
+                                ? ""
+                                : ", or -D 'class_names=[]' leaves the names to the data");
+        if (first < 0) first = k;
+    }
+    if (first >= 0 && first < facts->classes)
+        cli_note(c, "classes go by their order: class %lld is '%s' in '%s', '%s' in '%s'",
+                 (long long)first, names[first], c->options->data, own[first], facts->model);
+    return CLI_DONE;
+}
+
 int cli_facts_check_classes(cli *c, const cli_facts *facts, const rt_data *data) {
-    if (facts->classes == 0 || rt_data_classes(data) == facts->classes) return CLI_DONE;
+    if (facts->classes == 0) return CLI_DONE;
+    int code = check_names(c, facts, data);
+    if (code != CLI_DONE || rt_data_classes(data) == facts->classes) return code;
     return cli_fail(c, CLI_USER_ERROR,
                     "'%s' has %lld classes, but '%s' gives logits for %lld; try -D classes=%lld",
                     c->options->data, (long long)rt_data_classes(data), facts->model,

@@ -18,8 +18,8 @@ typedef struct cli_facts {
     const char *const *class_names; /* `classes` of them, or NULL */
 } cli_facts;
 
-/* Of a program with the input `image` and, unless the command is about autoencoders, the output
- * `logits`; returns an exit code. */
+/* Of a program with the input `image` and no input that the command does not give; unless the
+ * command is about autoencoders, with the output `logits`. Returns an exit code. */
 int cli_facts_of(cli *c, const cli_program *p, cli_facts *facts);
 /* What the metadata of a weights file says instead, unless the user says it (-D mean, std,
  * crop_pct, squash, class_names); how images are cropped only if it was made for this size. Returns
@@ -30,9 +30,14 @@ int cli_facts_update(cli *c, const char *path, const rt_tensors *file, cli_facts
 int cli_facts_names(cli *c, const char *path, cli_facts *facts);
 /* The metadata that a weights file gets, *count of them. */
 rt_pair *cli_facts_pairs(cli *c, const cli_facts *facts, size_t *count);
+/* An image file as the model takes it, 8 bits a channel, (size, size, channels). */
+bool cli_facts_image(const cli_facts *facts, const char *path, rt_image *out, rt_error *error);
 /* Options of a loader of evaluation or training images, without augmentation. */
 rt_loader_options cli_facts_loader(const cli_facts *facts, int64_t batch, int64_t threads);
-/* The data set has, if any are needed, as many classes as the model; returns an exit code. */
+/* Tells what of a data set is passed over. */
+void cli_note_data(cli *c, const rt_data *data);
+/* The data set has, if any are needed, as many classes as the model, and none of them stands where
+ * the model has another one of its names; returns an exit code. */
 int cli_facts_check_classes(cli *c, const cli_facts *facts, const rt_data *data);
 
 #endif

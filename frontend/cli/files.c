@@ -1,8 +1,9 @@
 /* Files as a whole: reading texts, writing atomically, and where the models stand. */
 #include "cli.h"
 
+#include "rt_file.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,84 +40,45 @@ char *cli_read_text(ir_arena *arena, const char *path, const char **why) {
     return copy;
 }
 
-static bool write_all(int file, const char *data, size_t bytes) {
-    while (bytes > 0) {
-        ssize_t n = write(file, data, bytes);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return false;
-        data += n;
-        bytes -= (size_t)n;
-    }
-    return true;
-}
-
-static bool write_in_place(const char *path, const void *data, size_t bytes) {
-    int file = open(path, O_WRONLY | O_CLOEXEC);
-    if (file < 0) return false;
-    bool good = write_all(file, data, bytes);
-    int reason = errno;
-    if (close(file) != 0 && good) return false;
-    errno = reason;
-    return good;
-}
-
-bool cli_write_file(const char *path, const void *data, size_t bytes) {
+/* A device or a pipe, which no file may take the place of. */
+static bool is_stream(const char *path) {
     struct stat found;
-    if (stat(path, &found) == 0 && !S_ISREG(found.st_mode)) {
-        if (S_ISDIR(found.st_mode)) {
-            errno = EISDIR;
-            return false;
-        }
-        return write_in_place(path, data, bytes);
-    }
-    char temporary[PATH_MAX];
-    int length = snprintf(temporary, sizeof temporary, "%s.%ld.tmp", path, (long)getpid());
-    if (length >= (int)sizeof temporary) {
-        errno = ENAMETOOLONG;
-        return false;
-    }
-    int file = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (file < 0) return false;
-    bool good = write_all(file, data, bytes) && fsync(file) == 0;
+    return stat(path, &found) == 0 && !S_ISREG(found.st_mode) && !S_ISDIR(found.st_mode);
+}
+
+static int write_stream(cli *c, const char *path, const ir_text *text) {
+    FILE *stream = fopen(path, "we");
+    bool good = stream && fwrite(text->data, 1, text->length, stream) == text->length;
+    if (good) good = fflush(stream) == 0;
     int reason = errno;
-    if (close(file) != 0 && good) reason = errno, good = false;
-    if (good && rename(temporary, path) == 0) return true;
-    if (good) reason = errno;
-    unlink(temporary);
-    errno = reason;
-    return false;
+    if (stream) fclose(stream);
+    if (good) return CLI_DONE;
+    return cli_fail(c, CLI_RUN_FAILED, "cannot write '%s': %s", path, strerror(reason));
+}
+
+int cli_write_files(cli *c, const cli_file *files, size_t count) {
+    rt_file **open = ir_arena_alloc(c->arena, (count + 1) * sizeof(rt_file *));
+    rt_error error;
+    for (size_t i = 0; i < count; i++) {
+        open[i] = rt_file_create(files[i].path, &error);
+        if (!open[i]) {
+            while (i-- > 0)
+                rt_file_abandon(open[i]);
+            return cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
+        }
+        rt_file_write(open[i], files[i].text->data, files[i].text->length);
+    }
+    if (rt_file_commit_all(open, count, &error)) return CLI_DONE;
+    return cli_fail(c, CLI_RUN_FAILED, "%s", error.text);
 }
 
 int cli_write_text(cli *c, const char *path, const ir_text *text) {
-    const char *data = text->data ? text->data : "";
-    if (!path) {
-        if (fwrite(data, 1, text->length, stdout) == text->length && fflush(stdout) == 0)
-            return CLI_DONE;
-        return cli_fail(c, CLI_RUN_FAILED, "cannot write to stdout: %s", strerror(errno));
-    }
-    if (cli_write_file(path, data, text->length)) return CLI_DONE;
-    return cli_fail(c, CLI_RUN_FAILED, "cannot write '%s': %s", path, strerror(errno));
-}
-
-bool cli_make_directory(const char *path) {
-    char part[PATH_MAX];
-    size_t length = strlen(path);
-    if (length == 0 || length >= sizeof part) {
-        errno = ENAMETOOLONG;
-        return false;
-    }
-    memcpy(part, path, length + 1);
-    for (size_t i = 1; i <= length; i++) {
-        if (part[i] != '/' && part[i] != 0) continue;
-        char kept = part[i];
-        part[i] = 0;
-        if (mkdir(part, 0777) != 0 && errno != EEXIST) return false;
-        part[i] = kept;
-    }
-    struct stat found;
-    if (stat(path, &found) != 0) return false;
-    errno = ENOTDIR;
-    return S_ISDIR(found.st_mode);
+    if (path && is_stream(path)) return write_stream(c, path, text);
+    if (path) return cli_write_files(c, &(cli_file){path, text}, 1);
+    if (fwrite(text->data, 1, text->length, stdout) == text->length && fflush(stdout) == 0)
+        return CLI_DONE;
+    if (errno == EPIPE) return CLI_RUN_FAILED; /* who reads has seen enough: `| head` */
+    return cli_fail(c, CLI_RUN_FAILED, "cannot write to stdout: %s", strerror(errno));
 }
 
 /* build/cnxc of a source tree, an installed bin/cnxc, or models beside the program. */
@@ -144,7 +106,9 @@ const char *cli_find_model(ir_arena *arena, const char *name) {
     const char *const *directories = cli_model_directories(arena);
     for (; *directories; directories++) {
         const char *path = ir_arena_printf(arena, "%s/%s", *directories, name);
+        const char *longer = ir_arena_printf(arena, "%s.cnx", path);
         if (cli_exists(path)) return path;
+        if (cli_exists(longer)) return longer;
     }
     return name;
 }

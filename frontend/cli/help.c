@@ -5,68 +5,52 @@
 
 #include <string.h>
 
-typedef struct option_help {
-    const char *spelling, *value, *doc;
-    const char *commands; /* as written in the table */
-} option_help;
-
-static const option_help option_helps[CLI_OPTION_COUNT] = {
-#define OPTION(field, kind, spelling, value, commands, doc) {spelling, value, doc, #commands},
-#include "options.def"
-#undef OPTION
-};
-
-typedef struct command_help {
-    const char *usage, *doc;
-} command_help;
-
-static const command_help command_helps[CLI_COMMAND_COUNT] = {
-#define COMMAND(name, positional, most, usage, doc) {usage, doc},
-#include "commands.def"
-#undef COMMAND
-};
-
-/* How options.def calls the commands. */
-static const char letters[CLI_COMMAND_COUNT] = {
-    [CLI_COMMAND_emit] = 'E',        [CLI_COMMAND_run] = 'R',      [CLI_COMMAND_train] = 'T',
-    [CLI_COMMAND_pretrain] = 'M',    [CLI_COMMAND_finetune] = 'F', [CLI_COMMAND_eval] = 'V',
-    [CLI_COMMAND_predict] = 'P',     [CLI_COMMAND_bench] = 'B',    [CLI_COMMAND_inspect] = 'I',
-    [CLI_COMMAND_reconstruct] = 'X', [CLI_COMMAND_convert] = 'C',
-};
-
-static bool uses(cli_command command, const char *commands) {
-    bool model = command != CLI_COMMAND_convert;
-    if (strcmp(commands, "EVERY") == 0) return true;
-    if (strcmp(commands, "ALL") == 0) return model;
-    if (strcmp(commands, "COMPILES") == 0) return model && command != CLI_COMMAND_inspect;
-    return strchr(commands, letters[command]) != NULL;
+/* The text of a part "NAME,NAME: text" if it is for this command, of any other part; else NULL. */
+static const char *part_for(cli_command command, const char *part, size_t length) {
+    const char *name = cli_command_name(command);
+    size_t names = strspn(part, "abcdefghijklmnopqrstuvwxyz,");
+    if (names + 2 > length || strncmp(part + names, ": ", 2) != 0) return part;
+    for (size_t i = 0; i < names; i += strcspn(part + i, ",:") + 1)
+        if (strcspn(part + i, ",:") == strlen(name) && strncmp(part + i, name, strlen(name)) == 0)
+            return part + names + 2;
+    return NULL;
 }
 
-static bool common(const char *commands) {
-    static const char *const most[] = {"EVERY", "ALL", "COMPILES"};
-    for (size_t i = 0; i < sizeof most / sizeof *most; i++)
-        if (strcmp(commands, most[i]) == 0) return true;
-    return false;
-}
-
-static void print_option(FILE *out, const option_help *help) {
+static void print_option(FILE *out, cli_command command, const cli_option_info *option) {
     char left[64];
-    snprintf(left, sizeof left, "%s%s%s", help->spelling, help->value[0] ? " " : "", help->value);
-    fprintf(out, "  %-24s %s\n", left, help->doc);
+    snprintf(left, sizeof left, "%s%s%s", option->spelling, option->value[0] ? " " : "",
+             option->value);
+    fprintf(out, "  %-24s ", left);
+    for (const char *part = option->doc, *next; part; part = next) {
+        const char *end = strstr(part, "; ");
+        size_t length = end ? (size_t)(end - part) : strlen(part);
+        const char *text = part_for(command, part, length);
+        if (text)
+            fprintf(out, "%s%.*s", part == option->doc ? "" : "; ", (int)(part + length - text),
+                    text);
+        next = end ? end + 2 : NULL;
+    }
+    fprintf(out, "\n");
 }
 
 void cli_print_help(FILE *out) {
     fprintf(out, "cnxc, a compiler for ConvNeXt V2 models\n\n");
-    for (int i = 0; i < CLI_COMMAND_COUNT; i++)
-        fprintf(out, "%s\n    %s\n", command_helps[i].usage, command_helps[i].doc);
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++) {
+        const cli_command_info *command = cli_command_get((cli_command)i);
+        fprintf(out, "%s\n    %s\n", command->usage, command->doc);
+    }
     fprintf(out, "\nMODEL is a file .cnx, a graph .cnxir, or the name of a model that comes with "
-                 "cnxc.\n\nOptions without a command:\n");
-    for (int i = 0; i < CLI_OPTION_COUNT; i++)
-        if (uses(CLI_COMMAND_emit, option_helps[i].commands) && !common(option_helps[i].commands))
-            print_option(out, &option_helps[i]);
+                 "cnxc\n(convnextv2_atto.cnx, or convnextv2_atto after a command).\n\nOptions "
+                 "without a command:\n");
+    for (int i = 0; i < CLI_OPTION_COUNT; i++) {
+        const cli_option_info *option = cli_option_get((cli_option)i);
+        if (option->commands >> CLI_COMMAND_emit & 1 && !option->common)
+            print_option(out, CLI_COMMAND_emit, option);
+    }
     fprintf(out, "\nOptions of most commands:\n");
     for (int i = 0; i < CLI_OPTION_COUNT; i++)
-        if (common(option_helps[i].commands)) print_option(out, &option_helps[i]);
+        if (cli_option_get((cli_option)i)->common)
+            print_option(out, CLI_COMMAND_emit, cli_option_get((cli_option)i));
     fprintf(out, "\n  cnxc COMMAND --help      the options of one command\n"
                  "  cnxc --help-ops          the ops of a graph\n"
                  "  cnxc --version           versions, and what this machine can run\n\n"
@@ -75,9 +59,12 @@ void cli_print_help(FILE *out) {
 }
 
 void cli_print_command_help(FILE *out, cli_command command) {
-    fprintf(out, "usage: %s\n%s\n\n", command_helps[command].usage, command_helps[command].doc);
-    for (int i = 0; i < CLI_OPTION_COUNT; i++)
-        if (uses(command, option_helps[i].commands)) print_option(out, &option_helps[i]);
+    const cli_command_info *info = cli_command_get(command);
+    fprintf(out, "usage: %s\n%s\n\n", info->usage, info->doc);
+    for (int i = 0; i < CLI_OPTION_COUNT; i++) {
+        const cli_option_info *option = cli_option_get((cli_option)i);
+        if (option->commands >> command & 1) print_option(out, command, option);
+    }
 }
 
 static const char *kind_title(ir_op_kind kind) {

@@ -28,53 +28,55 @@ enum {
     EVERY = ALL | C
 };
 
-typedef struct option_row {
-    const char *spelling;
-    option_kind kind;
-    unsigned commands;
-    size_t offset; /* of the field in cli_options */
-} option_row;
-
-static const option_row option_table[CLI_OPTION_COUNT] = {
+static const cli_option_info option_table[CLI_OPTION_COUNT] = {
 #define OPTION(field, kind, spelling, value, commands, doc)                                        \
-    {spelling, kind, commands, offsetof(cli_options, field)},
+    {spelling,                                                                                     \
+     value,                                                                                        \
+     doc,                                                                                          \
+     kind,                                                                                         \
+     commands,                                                                                     \
+     ((commands) & COMPILES) == COMPILES,                                                          \
+     offsetof(cli_options, field)},
 #include "options.def"
 #undef OPTION
 };
 
-static const char *const command_names[CLI_COMMAND_COUNT] = {
-#define COMMAND(name, positional, most, usage, doc) #name,
+static const cli_command_info command_table[CLI_COMMAND_COUNT] = {
+#define COMMAND(name, most, usage, doc) {#name, most, usage, doc},
 #include "commands.def"
 #undef COMMAND
 };
 
-static const char *const command_usages[CLI_COMMAND_COUNT] = {
-#define COMMAND(name, positional, most, usage, doc) usage,
-#include "commands.def"
-#undef COMMAND
-};
-
-static const size_t command_most[CLI_COMMAND_COUNT] = {
-#define COMMAND(name, positional, most, usage, doc) most,
-#include "commands.def"
-#undef COMMAND
-};
-
-const char *cli_command_name(cli_command command) {
-    return command_names[command];
+const cli_command_info *cli_command_get(cli_command command) {
+    return &command_table[command];
 }
 
-int cli_wrong_usage(cli_command command, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    fprintf(stderr, "cnxc: ");
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "\nusage: %s\n", command_usages[command]);
-    va_end(args);
+const cli_option_info *cli_option_get(cli_option option) {
+    return &option_table[option];
+}
+
+const char *cli_command_name(cli_command command) {
+    return command_table[command].name;
+}
+
+void cli_print_wrong_usage(cli_command command, const char *message) {
+    fprintf(stderr, "cnxc: %s\nusage: %s\n", message, command_table[command].usage);
     if (command == CLI_COMMAND_emit)
         fprintf(stderr, "see:   cnxc --help\n");
     else
-        fprintf(stderr, "see:   cnxc %s --help\n", command_names[command]);
+        fprintf(stderr, "see:   cnxc %s --help\n", command_table[command].name);
+}
+
+static int wrong_usage(cli_options *o, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static int wrong_usage(cli_options *o, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    ir_text text = {0};
+    ir_text_vprintf(&text, format, args);
+    va_end(args);
+    cli_print_wrong_usage(o->command, text.data);
+    o->mistake = text.data;
     return CLI_WRONG_USAGE;
 }
 
@@ -95,31 +97,30 @@ static bool parse_number(const char *text, double *value) {
 }
 
 static int set_value(cli_options *o, cli_option option, const char *value) {
-    const option_row *row = &option_table[option];
+    const cli_option_info *row = &option_table[option];
     void *field = (char *)o + row->offset;
     uint64_t whole = 0;
-    switch (row->kind) {
+    switch ((option_kind)row->kind) {
     case FLAG: *(bool *)field = true; break;
     case TEXT:
-        if (!*value) return cli_wrong_usage(o->command, "%s needs a value", row->spelling);
+        if (!*value) return wrong_usage(o, "%s needs a value", row->spelling);
         *(const char **)field = value;
         break;
     case COUNT:
         if (!parse_whole(value, &whole) || whole < 1 || whole > INT32_MAX)
-            return cli_wrong_usage(o->command, "%s is '%s'; expected a whole number from 1",
-                                   row->spelling, value);
+            return wrong_usage(o, "%s is '%s'; expected a whole number from 1", row->spelling,
+                               value);
         *(int64_t *)field = (int64_t)whole;
         break;
     case SEED:
         if (!parse_whole(value, &whole))
-            return cli_wrong_usage(o->command, "%s is '%s'; expected a whole number from 0",
-                                   row->spelling, value);
+            return wrong_usage(o, "%s is '%s'; expected a whole number from 0", row->spelling,
+                               value);
         *(uint64_t *)field = whole;
         break;
     case NUMBER:
         if (!parse_number(value, field))
-            return cli_wrong_usage(o->command, "%s is '%s'; expected a number from 0",
-                                   row->spelling, value);
+            return wrong_usage(o, "%s is '%s'; expected a number from 0", row->spelling, value);
         break;
     case LIST: {
         cli_list *list = field;
@@ -128,22 +129,22 @@ static int set_value(cli_options *o, cli_option option, const char *value) {
     }
     }
     if (row->kind != LIST && cli_given(o, option))
-        return cli_wrong_usage(o->command, "%s is given twice", row->spelling);
+        return wrong_usage(o, "%s is given twice", row->spelling);
     o->given |= (uint64_t)1 << option;
     return CLI_DONE;
 }
 
 /* --- options --- */
 
-static int unknown_option(const cli_options *o, const char *word) {
+static int unknown_option(cli_options *o, const char *word) {
     const char *names[CLI_OPTION_COUNT + 1];
     size_t count = 0;
     for (int i = 0; i < CLI_OPTION_COUNT; i++)
         if (option_table[i].commands >> o->command & 1) names[count++] = option_table[i].spelling;
     names[count++] = "--help";
     const char *near = ir_nearest(word, names, count);
-    if (!near) return cli_wrong_usage(o->command, "unknown option '%s'", word);
-    return cli_wrong_usage(o->command, "unknown option '%s'\nhint: did you mean '%s'?", word, near);
+    if (!near) return wrong_usage(o, "unknown option '%s'", word);
+    return wrong_usage(o, "unknown option '%s'\nhint: did you mean '%s'?", word, near);
 }
 
 /* Finds the option of a word: `--name`, `--name=value`, `-D`, `-Dname=value`. */
@@ -168,18 +169,17 @@ static int take_option(cli_options *o, int argc, char **argv, int *at) {
     const char *word = argv[*at], *value = NULL;
     cli_option option;
     if (!find_option(word, &option, &value)) return unknown_option(o, word);
-    const option_row *row = &option_table[option];
+    const cli_option_info *row = &option_table[option];
     if (!(row->commands >> o->command & 1)) {
         if (o->command == CLI_COMMAND_emit)
-            return cli_wrong_usage(o->command, "%s is an option of a command such as 'cnxc run'",
-                                   row->spelling);
-        return cli_wrong_usage(o->command, "'cnxc %s' does not use %s", command_names[o->command],
-                               row->spelling);
+            return wrong_usage(o, "%s is an option of a command such as 'cnxc run'", row->spelling);
+        return wrong_usage(o, "'cnxc %s' does not use %s", cli_command_name(o->command),
+                           row->spelling);
     }
     if (row->kind == FLAG) {
-        if (value) return cli_wrong_usage(o->command, "%s takes no value", row->spelling);
+        if (value) return wrong_usage(o, "%s takes no value", row->spelling);
     } else if (!value) {
-        if (*at + 1 >= argc) return cli_wrong_usage(o->command, "%s needs a value", row->spelling);
+        if (*at + 1 >= argc) return wrong_usage(o, "%s needs a value", row->spelling);
         value = argv[++*at];
     }
     return set_value(o, option, value);
@@ -190,89 +190,79 @@ static int take_positional(cli_options *o, const char *word) {
         o->model = word;
         return CLI_DONE;
     }
-    if (o->files.count + 1 >= command_most[o->command])
-        return cli_wrong_usage(o->command, "unexpected argument '%s'", word);
+    if (o->files.count + 1 >= command_table[o->command].most)
+        return wrong_usage(o, "unexpected argument '%s'", word);
     o->files.item[o->files.count++] = word;
     return CLI_DONE;
 }
 
 /* --- what goes together --- */
 
-static int check_define(const cli_options *o) {
+static int check_define(cli_options *o) {
     for (size_t i = 0; i < o->define.count; i++) {
         const char *equals = strchr(o->define.item[i], '=');
         if (!equals || equals == o->define.item[i])
-            return cli_wrong_usage(o->command, "-D is '%s'; expected NAME=VALUE",
-                                   o->define.item[i]);
+            return wrong_usage(o, "-D is '%s'; expected NAME=VALUE", o->define.item[i]);
     }
     return CLI_DONE;
 }
 
-static int check_dtype(const cli_options *o) {
+static int check_dtype(cli_options *o) {
     if (!o->dtype || strcmp(o->dtype, "f32") == 0) return CLI_DONE;
     if (strcmp(o->dtype, "bf16") == 0)
-        return cli_wrong_usage(o->command, "--dtype bf16 is not supported yet; expected f32");
-    return cli_wrong_usage(o->command, "--dtype is '%s'; expected f32", o->dtype);
+        return wrong_usage(o, "--dtype bf16 is not supported yet; expected f32");
+    return wrong_usage(o, "--dtype is '%s'; expected f32", o->dtype);
 }
 
 /* Exactly one emit mode, and options that fit to it. */
 static int check_emit(cli_options *o) {
-    if (o->emit_infer && o->train)
-        return cli_wrong_usage(o->command, "--emit-infer contradicts --train");
-    if (o->emit_train && o->infer)
-        return cli_wrong_usage(o->command, "--emit-train contradicts --infer");
-    if (o->infer && o->train) return cli_wrong_usage(o->command, "--infer contradicts --train");
+    if (o->emit_infer && o->train) return wrong_usage(o, "--emit-infer contradicts --train");
+    if (o->emit_train && o->infer) return wrong_usage(o, "--emit-train contradicts --infer");
+    if (o->infer && o->train) return wrong_usage(o, "--infer contradicts --train");
     int modes = o->emit_ast + o->emit_ir + o->emit_plan + o->emit_llvm + o->emit_asm + o->emit_obj +
                 o->emit_infer + o->emit_train;
     if (modes != 1)
-        return cli_wrong_usage(o->command, "%s",
-                               modes == 0 ? "nothing to emit; expected one of "
-                                            "--emit-ast|ir|plan|llvm|asm|obj"
-                                          : "more than one thing to emit");
+        return wrong_usage(o, "%s",
+                           modes == 0 ? "nothing to emit; expected one of "
+                                        "--emit-ast|ir|plan|llvm|asm|obj"
+                                      : "more than one thing to emit");
     if (o->emit_infer) o->infer = o->emit_obj = true;
     if (o->emit_train) o->train = o->emit_obj = true;
     if (o->weights && (!o->emit_obj || o->train))
-        return cli_wrong_usage(o->command, "--weights are embedded in inference objects only");
-    if (o->partial && !o->weights)
-        return cli_wrong_usage(o->command, "--partial without --weights");
-    if (o->recipe && !o->train) return cli_wrong_usage(o->command, "--recipe without --train");
-    if (o->stop_after && !o->emit_ir)
-        return cli_wrong_usage(o->command, "--stop-after needs --emit-ir");
+        return wrong_usage(o, "--weights are embedded in inference objects only");
+    if (o->partial && !o->weights) return wrong_usage(o, "--partial without --weights");
+    if (o->recipe && !o->train) return wrong_usage(o, "--recipe without --train");
+    if (o->stop_after && !o->emit_ir) return wrong_usage(o, "--stop-after needs --emit-ir");
     return CLI_DONE;
 }
 
-static int check_needed(const cli_options *o, cli_option option) {
+static int check_needed(cli_options *o, cli_option option) {
     if (cli_given(o, option)) return CLI_DONE;
-    return cli_wrong_usage(o->command, "'cnxc %s' needs %s", command_names[o->command],
-                           option_table[option].spelling);
+    return wrong_usage(o, "'cnxc %s' needs %s", cli_command_name(o->command),
+                       option_table[option].spelling);
 }
 
-static int check_run(const cli_options *o) {
-    if (o->update && !o->train) return cli_wrong_usage(o->command, "--update without --train");
-    if (o->update && !cli_given(o, CLI_OPTION_lr))
-        return cli_wrong_usage(o->command, "--update needs --lr");
-    if (cli_given(o, CLI_OPTION_lr) && !o->update)
-        return cli_wrong_usage(o->command, "--lr without --update");
-    if (o->recipe && !o->train) return cli_wrong_usage(o->command, "--recipe without --train");
+static int check_run(cli_options *o) {
+    if (o->update && !o->train) return wrong_usage(o, "--update without --train");
+    if (o->update && !cli_given(o, CLI_OPTION_lr)) return wrong_usage(o, "--update needs --lr");
+    if (cli_given(o, CLI_OPTION_lr) && !o->update) return wrong_usage(o, "--lr without --update");
+    if (o->recipe && !o->train) return wrong_usage(o, "--recipe without --train");
     return CLI_DONE;
 }
 
-static int check_train(const cli_options *o) {
+static int check_train(cli_options *o) {
     int code = check_needed(o, CLI_OPTION_data);
     if (code == CLI_DONE && o->command == CLI_COMMAND_finetune && !o->resume)
         code = check_needed(o, CLI_OPTION_from);
-    if (code == CLI_DONE && o->resume && o->from)
-        code = cli_wrong_usage(o->command, "--resume contradicts --from");
     if (code == CLI_DONE && o->partial && !o->from)
-        code = cli_wrong_usage(o->command, "--partial without --from");
+        code = wrong_usage(o, "--partial without --from");
     return code;
 }
 
-static int check_reconstruct(const cli_options *o) {
+static int check_reconstruct(cli_options *o) {
     int code = check_needed(o, CLI_OPTION_weights);
     if (code == CLI_DONE) code = check_needed(o, CLI_OPTION_output);
-    if (code == CLI_DONE && o->files.count == 0)
-        code = cli_wrong_usage(o->command, "no image given");
+    if (code == CLI_DONE && o->files.count == 0) code = wrong_usage(o, "no image given");
     return code;
 }
 
@@ -294,11 +284,10 @@ static int check_command(cli_options *o) {
         return code == CLI_DONE ? check_needed(o, CLI_OPTION_weights) : code;
     case CLI_COMMAND_predict:
         code = check_needed(o, CLI_OPTION_weights);
-        if (code == CLI_DONE && o->files.count == 0)
-            code = cli_wrong_usage(o->command, "no image given");
+        if (code == CLI_DONE && o->files.count == 0) code = wrong_usage(o, "no image given");
         return code;
     case CLI_COMMAND_bench:
-        if (o->recipe && !o->train) return cli_wrong_usage(o->command, "--recipe without --train");
+        if (o->recipe && !o->train) return wrong_usage(o, "--recipe without --train");
         return code;
     case CLI_COMMAND_convert: return check_needed(o, CLI_OPTION_to);
     case CLI_COMMAND_inspect:
@@ -309,9 +298,8 @@ static int check_command(cli_options *o) {
 
 static int check(cli_options *o) {
     if (o->command == CLI_COMMAND_convert && o->files.count == 0)
-        return cli_wrong_usage(o->command, "expected two files, IN and OUT");
-    if (!o->model)
-        return cli_wrong_usage(o->command, "no model given; expected a file .cnx or .cnxir");
+        return wrong_usage(o, "expected two files, IN and OUT");
+    if (!o->model) return wrong_usage(o, "no model given; expected a file .cnx or .cnxir");
     int code = check_define(o);
     if (code == CLI_DONE) code = check_dtype(o);
     if (code == CLI_DONE) code = check_command(o);
@@ -329,14 +317,17 @@ static bool has_suffix(const char *word, const char *suffix) {
 static int find_command(cli_options *o, const char *word, int *at) {
     o->command = CLI_COMMAND_emit;
     for (int i = 0; i < CLI_COMMAND_COUNT; i++)
-        if (strcmp(word, command_names[i]) == 0) {
+        if (strcmp(word, command_table[i].name) == 0) {
             o->command = (cli_command)i;
             ++*at;
             return CLI_DONE;
         }
     if (word[0] == '-' || has_suffix(word, ".cnx") || has_suffix(word, ".cnxir")) return CLI_DONE;
     fprintf(stderr, "cnxc: '%s' is neither a command nor a file .cnx or .cnxir\n", word);
-    const char *near = ir_nearest(word, command_names, CLI_COMMAND_COUNT);
+    const char *names[CLI_COMMAND_COUNT];
+    for (int i = 0; i < CLI_COMMAND_COUNT; i++)
+        names[i] = command_table[i].name;
+    const char *near = ir_nearest(word, names, CLI_COMMAND_COUNT);
     if (near) fprintf(stderr, "hint: did you mean '%s'?\n", near);
     fprintf(stderr, "see:   cnxc --help\n");
     return CLI_WRONG_USAGE;
@@ -371,6 +362,7 @@ static void make_lists(cli_options *o, int argc) {
 }
 
 void cli_options_free(cli_options *o) {
+    free(o->mistake);
     free(o->files.item);
     for (int i = 0; i < CLI_OPTION_COUNT; i++)
         if (option_table[i].kind == LIST)

@@ -16,8 +16,7 @@ static int find_machine(cli *c, cli_program *p) {
     ir_text names = {0};
     for (size_t i = 0; i < cg_machine_count(); i++)
         ir_text_printf(&names, "%s%s", i ? ", " : "", cg_machine_at(i)->facts.name);
-    int code = cli_wrong_usage(c->options->command, "--cpu is '%s'; expected %s or native", name,
-                               names.data);
+    int code = cli_wrong_usage(c, "--cpu is '%s'; expected %s or native", name, names.data);
     ir_text_free(&names);
     return code;
 }
@@ -39,6 +38,23 @@ static int prepare_graph(cli *c, cli_program *p) {
     return CLI_DONE;
 }
 
+static void find_io(cli *c, cli_program *p) {
+    const ir_plan *plan = p->plan;
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        ir_buffer_class class = plan->buffers[i].class;
+        p->io_count += class == IR_BUFFER_INPUT || class == IR_BUFFER_OUTPUT;
+    }
+    p->io = ir_arena_alloc(c->arena, (p->io_count + 1) * sizeof *p->io);
+    p->io_data = ir_arena_alloc(c->arena, (p->io_count + 1) * sizeof *p->io_data);
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        const ir_buffer *b = &plan->buffers[i];
+        if (b->class != IR_BUFFER_INPUT && b->class != IR_BUFFER_OUTPUT) continue;
+        IR_ASSERT(b->index >= 0 && (size_t)b->index < p->io_count && !p->io[b->index].name);
+        p->io[b->index] =
+            (cli_io){.name = b->name, .type = b->type, .output = b->class == IR_BUFFER_OUTPUT};
+    }
+}
+
 int cli_program_plan(cli *c, cli_program *p) {
     int code = find_machine(c, p);
     if (code == CLI_DONE && p->from_graph) code = prepare_graph(c, p);
@@ -47,13 +63,14 @@ int cli_program_plan(cli *c, cli_program *p) {
     pass_lower_options options = {.machine = &p->target->facts,
                                   .workers = p->threads,
                                   .disabled = p->lower_disabled,
-                                  .dump = p->dump_lowering ? stderr : NULL};
+                                  .dump_after = p->lower_dump_after};
     double start = cli_seconds();
     p->plan = pass_lower(p->graph, &options);
     log_time(c, "lower", cli_seconds() - start);
     start = cli_seconds();
     ir_plan_verify(p->plan);
     log_time(c, "verify plan", cli_seconds() - start);
+    find_io(c, p);
     return CLI_DONE;
 }
 
@@ -99,25 +116,7 @@ int cli_program_compile(cli *c, cli_program *p) {
 
 /* --- memory --- */
 
-static void find_io(cli *c, cli_program *p) {
-    const ir_plan *plan = p->plan;
-    for (size_t i = 0; i < plan->buffer_count; i++) {
-        ir_buffer_class class = plan->buffers[i].class;
-        p->io_count += class == IR_BUFFER_INPUT || class == IR_BUFFER_OUTPUT;
-    }
-    p->io = ir_arena_alloc(c->arena, (p->io_count + 1) * sizeof *p->io);
-    p->io_data = ir_arena_alloc(c->arena, (p->io_count + 1) * sizeof *p->io_data);
-    for (size_t i = 0; i < plan->buffer_count; i++) {
-        const ir_buffer *b = &plan->buffers[i];
-        if (b->class != IR_BUFFER_INPUT && b->class != IR_BUFFER_OUTPUT) continue;
-        IR_ASSERT(b->index >= 0 && (size_t)b->index < p->io_count && !p->io[b->index].name);
-        p->io[b->index] =
-            (cli_io){.name = b->name, .type = b->type, .output = b->class == IR_BUFFER_OUTPUT};
-    }
-}
-
 int cli_program_memory(cli *c, cli_program *p) {
-    find_io(c, p);
     p->state = rt_memory_alloc(p->plan->state_bytes);
     p->workspace = rt_memory_alloc(p->plan->workspace_bytes);
     bool good = p->state && p->workspace;
@@ -134,13 +133,6 @@ cli_io *cli_program_io(const cli_program *p, const char *name) {
     for (size_t i = 0; i < p->io_count; i++)
         if (strcmp(p->io[i].name, name) == 0) return &p->io[i];
     return NULL;
-}
-
-bool cli_program_draws(const cli_program *p, const cli_io *io) {
-    if (io->output || io->type.dtype != IR_F32 || strcmp(io->name, "mask") != 0) return false;
-    for (size_t i = 0; i < p->plan->meta_count; i++)
-        if (strcmp(p->plan->metas[i].key, "kept") == 0) return true;
-    return false;
 }
 
 void cli_program_ask(const cli_io *mask) {

@@ -3,9 +3,9 @@
  *     cli_program p = {0};
  *     cli_want want = {.kind = IR_KIND_INFER, .batch = 16};
  *     code = cli_program_graph(c, &want, &p);       text, elaboration, graph passes
- *     code = cli_program_plan(c, &p);               lowering
+ *     code = cli_program_plan(c, &p);               lowering; inputs and outputs are known
  *     code = cli_program_compile(c, &p);            machine code in this process
- *     code = cli_program_memory(c, &p);             state, workspace, inputs and outputs
+ *     code = cli_program_memory(c, &p);             that of state, workspace, inputs and outputs
  *     cli_program_init(&p, weights);
  *     cli_program_step(&p, lr, step, seed);         once per step, on p.io
  *     cli_program_free(&p);
@@ -34,6 +34,8 @@ typedef struct cli_want {
     bool loss_only;   /* of a training step only the loss is an output, as in an object file */
     bool source_only; /* stop before the graph passes */
     bool keep_source; /* keep what was elaborated, too */
+    bool graph_only;  /* no plan follows */
+    bool second;      /* beside a program of another kind: options name passes of either */
     bool reference;   /* leave out every optional pass */
 } cli_want;
 
@@ -53,8 +55,8 @@ typedef struct cli_program {
     bool from_graph;             /* the input is a .cnxir */
     const char **disabled;       /* --no-pass, NULL-terminated: graph passes */
     const char **lower_disabled; /* and passes of lowering */
-    const char **dump_after;     /* graph passes, NULL-terminated */
-    bool dump_lowering;          /* clusters of lowering are dumped, too */
+    const char **dump_after;     /* --dump-after likewise */
+    const char **lower_dump_after;
     ir_plan *plan;
     cg_jit *jit;
     const cg_machine *target;
@@ -70,14 +72,16 @@ typedef struct cli_program {
 } cli_program;
 
 bool cli_is_graph_file(const char *path); /* .cnxir */
-/* "infer", "grad" or "train". */
-const char *cli_kind_name(ir_kind kind);
 /* The parsed file of the model argument, or NULL with diagnostics. */
 fe_model *cli_load_model(cli *c);
 /* What the options say about elaboration. */
 fe_options cli_fe_options(cli *c, const cli_want *want);
 
 int cli_program_graph(cli *c, const cli_want *want, cli_program *p);
+/* program_passes.c, the part of cli_program_graph that is about passes. Reads --no-pass,
+ * --dump-after and the like; one that names what does not run is wrong usage. */
+int cli_check_passes(cli *c, const cli_want *want, cli_program *p);
+int cli_run_passes(cli *c, const cli_want *want, cli_program *p);
 int cli_program_plan(cli *c, cli_program *p);
 int cli_program_compile(cli *c, cli_program *p);
 int cli_program_memory(cli *c, cli_program *p);
@@ -93,9 +97,7 @@ void cli_program_free(cli_program *p);
 
 /* The tensor of this name among inputs or outputs, or NULL. */
 cli_io *cli_program_io(const cli_program *p, const char *name);
-/* Whether an input is the mask of a masked autoencoder (its meta `kept` says how many patches
- * stay), which the program draws where it is negative; and fills it so, once there is memory. */
-bool cli_program_draws(const cli_program *p, const cli_io *io);
+/* Fills a mask so that the program draws it (ir_mask). */
 void cli_program_ask(const cli_io *mask);
 /* Parameters of a training program, copied out of its state into the order of plan->weights. */
 void cli_program_export(const cli_program *p, float *weights);

@@ -42,6 +42,10 @@ typedef struct cli_training {
     bool masked;           /* the step is of a masked autoencoder */
     int64_t *label;        /* (batch) of a masked autoencoder, which has no input for them */
     const char *directory; /* of the run */
+    const char *from;      /* the file or run whose weights it began with; NULL: random ones */
+    int lock;              /* on the directory; -1: not yet */
+    bool resumes;          /* the directory holds a state, which is where this process begins */
+    cli_weights first;     /* until the state is made of them */
     float *weights;        /* the parameters before the current step */
     cli_place at;
 } cli_training;
@@ -65,10 +69,14 @@ int cli_training_start_loaders(cli_training *t);
 
 /* train_state.c */
 const char *cli_run_file(const cli_training *t, const char *name);
-/* Creates the directory with recipe.cnx and the state of step 0. */
+/* Creates the directory, without a state: recipe.cnx, metrics.jsonl, from.txt. */
 int cli_run_create(cli_training *t);
 bool cli_run_exists(const cli_training *t); /* it holds a state */
-/* Checks that the directory is of this recipe, model and data, and takes its state. */
+/* What from.txt says: --from as it was given, "" if it was not; NULL if there is no such file. */
+const char *cli_run_from(const cli_training *t);
+/* Checks that the state is of this recipe, model, data and --from. */
+int cli_run_check(cli_training *t);
+/* Takes the state. */
 int cli_run_resume(cli_training *t);
 /* Writes state.safetensors. */
 int cli_run_save(cli_training *t);

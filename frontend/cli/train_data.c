@@ -11,11 +11,27 @@ static int keep(cli_training *t, rt_data *data, bool aside) {
     const fe_recipe *recipe = &t->step.recipe;
     rt_subset subset = {.holdout = recipe->holdout,
                         .fraction = recipe->data_fraction,
-                        .seed = t->seed,
+                        .seed = recipe->data_seed ? (uint64_t)recipe->data_seed : t->seed,
                         .aside = aside};
     rt_error error;
     if (subset.holdout == 0 && subset.fraction == 1) return CLI_DONE;
     return rt_data_keep(data, &subset, &error) ? CLI_DONE : failed(t, &error);
+}
+
+static int check_draw(cli_training *t) {
+    const fe_recipe *recipe = &t->step.recipe;
+    if (recipe->data_seed == 0 || recipe->data_fraction < 1) return CLI_DONE;
+    fe_recipe_unused(recipe, FE_FIELD_data_seed, "data_fraction is 1", t->c->diag);
+    return t->c->diag->errors ? cli_fail_diag(t->c) : CLI_DONE;
+}
+
+/* What the recipe says about tests has no effect where there are none. */
+static int check_untested(cli_training *t, const char *why) {
+    const fe_recipe *recipe = &t->step.recipe;
+    ir_diag *diag = t->c->diag;
+    if (recipe->holdout > 0) fe_recipe_unused(recipe, FE_FIELD_holdout, why, diag);
+    if (recipe->test_epochs > 1) fe_recipe_unused(recipe, FE_FIELD_test_epochs, why, diag);
+    return diag->errors ? cli_fail_diag(t->c) : CLI_DONE;
 }
 
 /* The images set aside, or else the test part, if there is one. */
@@ -25,10 +41,11 @@ static int open_test(cli_training *t) {
     bool aside = t->step.recipe.holdout > 0;
     if (!aside && !rt_data_has(directory, RT_TEST)) {
         cli_note(t->c, "'%s' has no test part: epochs are not tested", directory);
-        return CLI_DONE;
+        return check_untested(t, "there is nothing to test on");
     }
     t->test_data = rt_data_open(directory, aside ? RT_TRAIN : RT_TEST, &error);
     if (!t->test_data) return failed(t, &error);
+    if (!aside) cli_note_data(t->c, t->test_data);
     int code = aside ? keep(t, t->test_data, true) : CLI_DONE;
     return code == CLI_DONE ? cli_facts_check_classes(t->c, &t->facts, t->test_data) : code;
 }
@@ -39,10 +56,13 @@ int cli_training_open_data(cli_training *t) {
     t->data = t->masked ? rt_data_open_images(directory, &error)
                         : rt_data_open(directory, RT_TRAIN, &error);
     if (!t->data) return failed(t, &error);
+    cli_note_data(t->c, t->data);
     int code = cli_facts_check_classes(t->c, &t->facts, t->data);
+    if (code == CLI_DONE) code = check_draw(t);
     if (code == CLI_DONE) code = keep(t, t->data, false);
-    if (code != CLI_DONE || t->masked) return code;
-    t->facts.class_names = rt_data_class_names(t->data);
+    if (code != CLI_DONE) return code;
+    if (t->masked) return check_untested(t, "pre-training is not tested");
+    if (!t->facts.class_names) t->facts.class_names = rt_data_class_names(t->data);
     return open_test(t);
 }
 

@@ -128,6 +128,15 @@ static int save_sometimes(epoch_run *r) {
     return cli_run_save(r->t);
 }
 
+/* An image that cannot be read: what was learnt stays. */
+static int keep_and_fail(cli_training *t, const rt_error *error) {
+    int code = cli_run_save(t);
+    if (code != CLI_DONE) return code;
+    return cli_fail(t->c, CLI_RUN_FAILED,
+                    "%s; put another file in its place, then --resume continues from here",
+                    error->text);
+}
+
 static int run_steps(epoch_run *r) {
     cli_training *t = r->t;
     cli_io *image = cli_program_io(&t->step, "image");
@@ -140,7 +149,7 @@ static int run_steps(epoch_run *r) {
         r->stopped = rt_signal_stop();
         if (r->stopped) break;
         if (!rt_loader_next(t->loader, image->data, label, &count, &error))
-            return cli_fail(t->c, CLI_RUN_FAILED, "%s", error.text);
+            return keep_and_fail(t, &error);
         IR_ASSERT(count == t->step.batch);
         code = make_step(t);
         if (code != CLI_DONE) break;

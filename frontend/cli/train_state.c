@@ -40,7 +40,7 @@ int cli_run_save_weights(cli_training *t, const char *name) {
     return good ? CLI_DONE : failed(t, &error);
 }
 
-enum { PLACE_PAIRS = 10 };
+enum { PLACE_PAIRS = 11 };
 
 /* Floating point numbers are written in hexadecimal, so that they come back bit for bit. */
 static size_t place_pairs(const cli_training *t, ir_arena *a, rt_pair *pairs) {
@@ -49,6 +49,7 @@ static size_t place_pairs(const cli_training *t, ir_arena *a, rt_pair *pairs) {
     pairs[n++] = (rt_pair){"cnx_state", "1"};
     pairs[n++] = (rt_pair){"model", t->facts.model};
     pairs[n++] = (rt_pair){"graph", ir_arena_printf(a, "%016" PRIx64, t->step.source_hash)};
+    pairs[n++] = (rt_pair){"cpu", t->step.target->facts.name};
     pairs[n++] = (rt_pair){"data", ir_arena_printf(a, "%" PRId64, rt_data_count(t->data))};
     pairs[n++] = (rt_pair){"epoch", ir_arena_printf(a, "%" PRId64, at->epoch)};
     pairs[n++] = (rt_pair){"batch", ir_arena_printf(a, "%" PRId64, at->batch)};
@@ -88,13 +89,30 @@ static int write_recipe(cli_training *t) {
     return code;
 }
 
+/* So that a run which is killed before its first state begins again with the same weights. */
+static int write_from(cli_training *t) {
+    ir_text text = {0};
+    ir_text_printf(&text, "%s\n", t->from ? t->from : "");
+    int code = cli_write_text(t->c, cli_run_file(t, "from.txt"), &text);
+    ir_text_free(&text);
+    return code;
+}
+
+static int lock(cli_training *t) {
+    rt_error error;
+    t->lock = rt_lock_directory(t->directory, &error);
+    return t->lock < 0 ? failed(t, &error) : CLI_DONE;
+}
+
 int cli_run_create(cli_training *t) {
     rt_error error;
     if (!rt_make_directory(t->directory, &error)) return failed(t, &error);
     ir_text empty = {0};
-    int code = write_recipe(t);
+    int code = lock(t);
+    if (code == CLI_DONE) code = write_from(t);
+    if (code == CLI_DONE) code = write_recipe(t);
     if (code == CLI_DONE) code = cli_write_text(t->c, cli_run_file(t, "metrics.jsonl"), &empty);
-    return code == CLI_DONE ? cli_run_save(t) : code;
+    return code;
 }
 
 /* --- metrics --- */
@@ -128,7 +146,8 @@ int cli_run_add_metrics(cli_training *t, const cli_epoch *e) {
     return good ? CLI_DONE : failed(t, &error);
 }
 
-/* A line per finished epoch: what a killed run wrote after its last state goes. */
+/* A line per finished epoch: what a killed run wrote after its last state goes. Lines that are lost
+ * are no reason to stop: nothing is learnt from them. */
 static int cut_metrics(cli_training *t) {
     const char *why, *path = cli_run_file(t, "metrics.jsonl");
     const char *text = cli_read_text(t->c->arena, path, &why);
@@ -136,9 +155,11 @@ static int cut_metrics(cli_training *t) {
     const char *end = text;
     for (int64_t i = 0; i < t->at.epoch; i++) {
         const char *newline = strchr(end, '\n');
-        if (!newline)
-            return cli_fail(t->c, CLI_RUN_FAILED, "'%s' has %lld lines, expected %lld", path,
-                            (long long)i, (long long)t->at.epoch);
+        if (!newline) {
+            cli_note(t->c, "'%s' has %lld lines of %lld epochs: the others are lost", path,
+                     (long long)i, (long long)t->at.epoch);
+            break;
+        }
         end = newline + 1;
     }
     if (!*end) return CLI_DONE;
@@ -150,6 +171,23 @@ static int cut_metrics(cli_training *t) {
 }
 
 /* --- resuming --- */
+
+const char *cli_run_from(const cli_training *t) {
+    const char *why, *text = cli_read_text(t->c->arena, cli_run_file(t, "from.txt"), &why);
+    return text ? ir_arena_strndup(t->c->arena, text, strcspn(text, "\n")) : NULL;
+}
+
+static int check_from(cli_training *t) {
+    const char *was = cli_run_from(t), *is = t->c->options->from;
+    if (!is || (was && strcmp(was, is) == 0)) return CLI_DONE;
+    const char *began = was && *was ? ir_arena_printf(t->c->arena, "the weights of '%s'", was)
+                        : was       ? "random weights"
+                                    : "weights that it does not name";
+    return cli_fail(t->c, CLI_USER_ERROR,
+                    "the run in '%s' began with %s, but --from is '%s'; --resume continues it "
+                    "without --from",
+                    t->directory, began, is);
+}
 
 /* The next line without its comment and the blanks around it; NULL at the end. */
 static const char *next_setting(ir_arena *arena, const char **text) {
@@ -253,6 +291,16 @@ static void check_origin(place_reader *r) {
     }
 }
 
+/* Other kernels add in another order. */
+static void compare_cpu(const place_reader *r) {
+    const char *was = rt_tensors_metadata(r->file, "cpu"), *is = r->t->step.target->facts.name;
+    if (was && strcmp(was, is) != 0)
+        cli_note(r->t->c,
+                 "'%s' was trained on %s, now on %s: right, but not the same bits; --cpu %s "
+                 "continues exactly",
+                 r->t->directory, was, is, was);
+}
+
 static void read_tensors(place_reader *r) {
     const ir_plan *plan = r->t->step.plan;
     for (size_t i = 0; i < plan->buffer_count && r->good; i++) {
@@ -273,18 +321,33 @@ static void read_tensors(place_reader *r) {
     }
 }
 
-int cli_run_resume(cli_training *t) {
+/* Opens the state; false after a message. */
+static bool open_state(cli_training *t, place_reader *r) {
     rt_error error;
-    int code = check_recipe(t);
+    *r = (place_reader){.t = t, .path = cli_run_file(t, "state.safetensors"), .good = true};
+    r->file = rt_tensors_open(r->path, &error);
+    if (!r->file) failed(t, &error);
+    return r->file != NULL;
+}
+
+int cli_run_check(cli_training *t) {
+    place_reader r;
+    int code = lock(t);
+    if (code == CLI_DONE) code = check_from(t);
+    if (code == CLI_DONE) code = check_recipe(t);
     if (code != CLI_DONE) return code;
-    place_reader r = {.t = t, .path = cli_run_file(t, "state.safetensors"), .good = true};
-    r.file = rt_tensors_open(r.path, &error);
-    if (!r.file) return failed(t, &error);
+    if (!open_state(t, &r)) return CLI_RUN_FAILED;
     check_origin(&r);
-    if (!r.good) code = CLI_USER_ERROR;
-    if (r.good) read_place(&r);
+    if (r.good) compare_cpu(&r);
+    rt_tensors_close(r.file);
+    return r.good ? CLI_DONE : CLI_USER_ERROR;
+}
+
+int cli_run_resume(cli_training *t) {
+    place_reader r;
+    if (!open_state(t, &r)) return CLI_RUN_FAILED;
+    read_place(&r);
     if (r.good) read_tensors(&r);
     rt_tensors_close(r.file);
-    if (!r.good) return code == CLI_DONE ? CLI_RUN_FAILED : code;
-    return cut_metrics(t);
+    return r.good ? cut_metrics(t) : CLI_RUN_FAILED;
 }

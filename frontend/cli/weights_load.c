@@ -192,11 +192,9 @@ static bool fits(const rt_tensor *have, const rt_tensor *want) {
 
 /* Weight i makes one row for each class, as far as the model says how many there are. */
 static bool is_head(const loading *l, const rt_tensor *want, size_t i) {
-    for (size_t m = 0; m < l->plan->meta_count; m++)
-        if (strcmp(l->plan->metas[m].key, "classes") == 0)
-            return i + 2 >= l->plan->weight_count && want->rank > 0 &&
-                   want->dim[0] == strtoll(l->plan->metas[m].value, NULL, 10);
-    return false;
+    const char *classes = ir_plan_meta(l->plan, "classes");
+    return classes && i + 2 >= l->plan->weight_count && want->rank > 0 &&
+           want->dim[0] == strtoll(classes, NULL, 10);
 }
 
 static const char *hint_of_missing(loading *l, const rt_tensor *want, size_t i) {
@@ -317,9 +315,8 @@ int cli_weights_load(cli *c, const cli_program *p, const char *path, cli_weights
 
 /* What the model says about GRN in fine-tuning. */
 static int grn_of(cli *c, const ir_plan *plan, const char **grn) {
-    *grn = "";
-    for (size_t i = 0; i < plan->meta_count; i++)
-        if (strcmp(plan->metas[i].key, "finetune_grn") == 0) *grn = plan->metas[i].value;
+    const char *meta = ir_plan_meta(plan, "finetune_grn");
+    *grn = meta ? meta : "";
     if (!**grn || strcmp(*grn, "leave_out") == 0 || strcmp(*grn, "fresh") == 0) return CLI_DONE;
     return cli_fail(c, CLI_USER_ERROR,
                     "%s: meta 'finetune_grn' is '%s', expected leave_out or fresh",

@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "fuzz.h"
 
+#include "seed.h"
+
 #include <fcntl.h>
 #include <glob.h>
 #include <inttypes.h>
@@ -97,11 +99,14 @@ static void read_corpus(struct fuzzer *f, const char *root) {
         char *full = NULL;
         glob_t found;
         if (asprintf(&full, "%s/%s", root, *pattern) < 0) exit(2);
-        if (glob(full, 0, NULL, &found) == 0) {
-            for (size_t i = 0; i < found.gl_pathc && f->corpus_count < MAX_CORPUS; i++)
-                f->corpus[f->corpus_count++] = read_input(found.gl_pathv[i]);
-            globfree(&found);
+        if (glob(full, 0, NULL, &found) != 0) {
+            fprintf(stderr, "%s: there is no file '%s'; --root is the project's directory\n",
+                    fuzz_target.name, full);
+            exit(2);
         }
+        for (size_t i = 0; i < found.gl_pathc && f->corpus_count < MAX_CORPUS; i++)
+            f->corpus[f->corpus_count++] = read_input(found.gl_pathv[i]);
+        globfree(&found);
         free(full);
     }
     if (f->corpus_count == 0) /* an empty input to grow from */
@@ -212,7 +217,7 @@ int main(int argc, char **argv) {
     static struct fuzzer f;
     const char *root = ".";
     double seconds = 5;
-    uint64_t seed = (uint64_t)time(NULL);
+    uint64_t seed = seed_of_test();
     int i = 1;
     for (; i + 1 < argc && strncmp(argv[i], "--", 2) == 0; i += 2) {
         if (strcmp(argv[i], "--root") == 0)

@@ -6,6 +6,9 @@
  *
  *     fuzz_NAME --root DIR [--seconds 5] [--seed 1]      (the seed is printed)
  *     fuzz_NAME FILE...                                  runs just these inputs
+ *
+ * The mutations follow from the seed, 1 unless CNX_SEED says another one (tests/seed.h). A pattern
+ * of the corpus without a file is an error: exit status 2.
  */
 #ifndef FUZZ_H
 #define FUZZ_H
