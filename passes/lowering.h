@@ -43,12 +43,14 @@ typedef struct low_unit {
     bool done;         /* scheduled */
 } low_unit;
 
-typedef struct low_pack { /* a weight packed for a matrix product, made once per value and form */
-    int32_t value;        /* root of the weight */
-    int form;             /* enum in tile_matmul.c */
-    int64_t panel;        /* columns of a panel */
+typedef struct low_pack { /* a weight packed for products or windows, made once per layout */
+    int32_t value;        /* root of the weight: read under other shapes, it is another layout */
+    int form;             /* enum in tile_matmul.c, tile_window.c */
     int32_t scale;        /* root of the per-sample scale, or -1 */
-    int32_t buffer;
+    int64_t groups;
+    int64_t k, cols; /* of one group; taps and channels of a window */
+    int64_t panel;   /* columns of a panel, or 0 */
+    int32_t buffer;  /* -1 until it is packed */
 } low_pack;
 
 typedef struct low_state {
@@ -171,6 +173,9 @@ typedef struct low_tile {
     int64_t rows, cols;
 } low_tile;
 low_tile low_choose_tile(const ir_machine *m, int64_t rows, int64_t cols, int64_t k);
+/* tile_matmul.c: the buffer of what is packed like `key`, -1 if nothing is; valid until the next
+ * call */
+int32_t *low_find_pack(low_state *low, low_pack key);
 /* tile_rows.c: (batch | sites between | last dimension), or (rows | columns) for rank 2 */
 void low_row_groups(low_context *ctx, ir_type domain);
 /* tile_window.c: the weight (C,1,kh,kw) of a window packed tap-major, (kh kw, C) */

@@ -91,22 +91,34 @@ static void emit_pack_loops(low_context *ctx, const product *p, int src, int dst
         kb_end(&ctx->k);
 }
 
-static int32_t *find_pack(low_state *low, const product *p, int32_t value, int32_t scale) {
+int32_t *low_find_pack(low_state *low, low_pack key) {
     for (size_t i = 0; i < low->pack_count; i++) {
         low_pack *q = &low->packs[i];
-        if (q->value == value && q->form == p->form && q->panel == p->panel && q->scale == scale)
+        if (q->value == key.value && q->form == key.form && q->scale == key.scale &&
+            q->groups == key.groups && q->k == key.k && q->cols == key.cols &&
+            q->panel == key.panel)
             return &q->buffer;
     }
+    key.buffer = -1;
     low_pack *q = IR_PUSH(low->scratch, low->packs, low->pack_count, low->pack_capacity);
-    *q = (low_pack){value, p->form, p->panel, scale, -1};
+    *q = key;
     return &q->buffer;
 }
 
+static int32_t *find_pack(low_state *low, const product *p, int32_t scale) {
+    return low_find_pack(low, (low_pack){.value = low_root(low, p->w),
+                                         .form = p->form,
+                                         .scale = scale,
+                                         .groups = p->groups,
+                                         .k = p->k,
+                                         .cols = p->cols,
+                                         .panel = p->panel});
+}
+
 static int32_t packed_weight(low_state *low, const product *p) {
-    int32_t root = low_root(low, p->w);
-    int32_t *buffer = find_pack(low, p, root, -1);
+    int32_t *buffer = find_pack(low, p, -1);
     if (*buffer >= 0) return *buffer;
-    bool fixed = low->fixed[root];
+    bool fixed = low->fixed[low_root(low, p->w)];
     bool keep = fixed && low->graph->kind == IR_KIND_INFER;
     ir_type type = ir_type_make(IR_F32, 1, (int64_t[]){p->packed * p->groups});
     *buffer = low_new_buffer(low, "packed", IR_F32, type, p->packed * p->groups,
@@ -116,14 +128,13 @@ static int32_t packed_weight(low_state *low, const product *p) {
     int src = low_param(&ctx, p->w, false, false);
     emit_pack_loops(&ctx, p, src, low_buffer_param(&ctx, "packed", *buffer, true, false));
     low_finish(&ctx);
-    return *find_pack(low, p, root, -1);
+    return *find_pack(low, p, -1);
 }
 
 /* packed[n][j][k][c] = s[n][k] packed[j][k][c] */
 static int32_t scaled_weight(low_state *low, const product *p) {
-    int32_t root = low_root(low, p->w);
     int32_t plain = packed_weight(low, p);
-    int32_t *buffer = find_pack(low, p, root, p->scale);
+    int32_t *buffer = find_pack(low, p, p->scale);
     if (*buffer >= 0) return *buffer;
     ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){low->batch, p->packed});
     *buffer = low_new_buffer(low, "scaled", IR_F32, type, low->batch * p->packed, IR_BUFFER_ARENA);

@@ -1,0 +1,98 @@
+/* Models whose shapes no network has, in the language: one parameter under several shapes, a
+ * dimension 0 that is not the batch. Interpreted and compiled for every --cpu path this machine can
+ * run, alone and on threads, against the reference evaluator. cnx-test: codegen
+ */
+#include "fe_compile.h"
+#include "graph_run.h"
+
+static const ir_machine small = {"test", 8, 16, 4, 2, 32768, 524288, 33554432};
+
+static ir_graph *graph_of(const char *text, const fe_options *options, ir_diag *diag) {
+    fe_model *model = fe_load_text("m.cnx", text, NULL, diag);
+    ir_graph *graph = model ? fe_elaborate(model, options, diag) : NULL;
+    if (!graph) ir_diag_print(diag, stderr);
+    assert_non_null(graph);
+    fe_model_free(model);
+    return graph;
+}
+
+static void check_kind(const char *text, const fe_options *options) {
+    ir_diag *diag = ir_diag_new(); /* holds the text that nodes point into */
+    for (int64_t workers = 1; workers <= 2; workers++) {
+        graph_run_options o = {.seed = 6, .machine = &small, .workers = workers};
+        graph_run r = graph_run_new(graph_of(text, options, diag), &o);
+        graph_run_interpret(&r, text);
+        graph_run_free(&r);
+    }
+    for (size_t m = 0; m < cg_machine_count(); m++) {
+        const cg_machine *machine = cg_machine_at(m);
+        if (!cg_machine_runs_here(machine)) continue;
+        graph_run_options o = {.seed = 6, .machine = &machine->facts, .workers = 2};
+        graph_run r = graph_run_new(graph_of(text, options, diag), &o);
+        graph_run_compile(&r, machine);
+        graph_run_free(&r);
+    }
+    ir_diag_free(diag);
+}
+
+/* Forward, and with every gradient. */
+static void check(const char *text, int64_t batch) {
+    check_kind(text, &(fe_options){.kind = IR_KIND_INFER, .batch = batch});
+    check_kind(text, &(fe_options){.kind = IR_KIND_GRAD, .batch = batch});
+}
+
+static void a_window_under_two_shapes(void **unused) {
+    (void)unused;
+    check("model m {\n"
+          "    input x: f32[batch, 6, 6, 4]\n"
+          "    p = p: parameter([4, 1, 3, 3], init = \"normal\")\n"
+          "    y = reshape(depthwise_conv(x, p, pad = [1, 1]), [batch, 6, 2, 12])\n"
+          "    y = depthwise_conv(y, reshape(p, [12, 1, 1, 3]), pad = [0, 1])\n"
+          "    output logits = y\n"
+          "    if training { output loss = mean(square(y), axes = [0, 1, 2, 3]) }\n"
+          "}\n",
+          2);
+}
+
+static void a_matrix_under_two_shapes(void **unused) {
+    (void)unused;
+    check("model m {\n"
+          "    input x: f32[batch, 5, 16]\n"
+          "    input z: f32[batch, 5, 32]\n"
+          "    w = w: parameter([96, 16], init = \"normal\")\n"
+          "    output logits = linear(x, w)\n"
+          "    y = linear(z, reshape(w, [48, 32]))\n"
+          "    output b = y\n"
+          "    if training {\n"
+          "        l = mean(square(y), axes = [0, 1, 2])\n"
+          "        output loss = l + mean(square(logits), axes = [0, 1, 2])\n"
+          "    }\n"
+          "}\n",
+          2);
+}
+
+static void a_matrix_in_one_group_and_two(void **unused) {
+    (void)unused;
+    check("model m {\n"
+          "    input x: f32[batch, 5, 4]\n"
+          "    input z: f32[batch, 5, 8]\n"
+          "    w = w: parameter([88, 4], init = \"normal\")\n"
+          "    output logits = matmul_nt(x, w)\n"
+          "    y = matmul_nt(z, w, groups = 2)\n"
+          "    output b = y\n"
+          "    if training {\n"
+          "        l = mean(square(y), axes = [0, 1, 2])\n"
+          "        output loss = l + mean(square(logits), axes = [0, 1, 2])\n"
+          "    }\n"
+          "}\n",
+          2);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_window_under_two_shapes),
+        cmocka_unit_test(a_matrix_under_two_shapes),
+        cmocka_unit_test(a_matrix_in_one_group_and_two),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
