@@ -238,6 +238,17 @@ const char *ir_get_meta(const ir_graph *graph, const char *key) {
     return NULL;
 }
 
+int64_t ir_graph_batch(const ir_graph *graph) {
+    int64_t batch = 1, most = 0;
+    for (size_t i = 0; i < graph->count; i++) {
+        const ir_node *node = &graph->nodes[i];
+        if (node->op != IR_OP_input || node->type.rank == 0) continue;
+        int64_t elements = ir_type_elements(node->type);
+        if (elements > most) most = elements, batch = node->type.dim[0];
+    }
+    return batch;
+}
+
 ir_value ir_copy_node(ir_graph *to, const ir_graph *from, ir_value value, const ir_value *map) {
     ir_node node = *ir_at(from, value);
     for (int i = 0; i < node.operand_count; i++) {

@@ -46,7 +46,7 @@ low_unit *low_finish(low_context *ctx) {
     unit->arguments = ctx->arguments;
     unit->argument_count = ctx->argument_count;
     unit->section = section_of(ctx);
-    unit->sample_local = ctx->sample_loop >= 0;
+    unit->sample_local = ctx->sample_local;
     return unit;
 }
 
@@ -142,7 +142,8 @@ int low_buffer_param(low_context *ctx, const char *name, int32_t buffer, bool wr
     ir_dtype dtype = ctx->low->plan->buffers[buffer].dtype;
     low_argument *a =
         IR_PUSH(ctx->low->scratch, ctx->arguments, ctx->argument_count, ctx->argument_capacity);
-    *a = (low_argument){.buffer = buffer, .root = -1, .written = written, .sliced = sliced};
+    *a = (low_argument){
+        .buffer = buffer, .root = -1, .written = written, .sliced = sliced && ctx->sample_local};
     return kb_param(&ctx->k, name, dtype, written);
 }
 
@@ -151,8 +152,13 @@ bool low_batched(const low_state *low, ir_value value) {
     return !low->fixed[value.id] && node->type.rank > 0 && node->type.dim[0] == low->batch;
 }
 
+void low_loop_samples(low_context *ctx, int64_t count) {
+    ctx->sample_loop = kb_parallel(&ctx->k, "n", count, 1);
+    ctx->sample_local = count == ctx->low->batch;
+}
+
 void low_open_samples(low_context *ctx, int group) {
-    ctx->sample_loop = kb_parallel(&ctx->k, "n", ctx->group_size[group], 1);
+    low_loop_samples(ctx, ctx->group_size[group]);
     ctx->index[group] = kb_plus(kb_affine(0), ctx->sample_loop, 1);
 }
 
@@ -172,7 +178,7 @@ int low_param(low_context *ctx, ir_value value, bool written, bool elementwise) 
     for (size_t i = 0; i < before; i++)
         if (ctx->arguments[i].buffer == buffer && ctx->arguments[i].written == written)
             had_elementwise = ctx->arguments[i].elementwise;
-    bool sliced = ctx->sample_loop >= 0 && low_batched(low, (ir_value){(uint32_t)root});
+    bool sliced = low_batched(low, (ir_value){(uint32_t)root});
     int param = low_buffer_param(ctx, param_name(ctx, written), buffer, written, sliced);
     ctx->arguments[param].elementwise = had_elementwise && elementwise;
     ctx->arguments[param].root = root;

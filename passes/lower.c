@@ -354,18 +354,11 @@ static void fuse(low_state *low) {
 #undef CHOICE
 }
 
-static int64_t batch_of(const ir_graph *g) {
-    for (size_t i = 0; i < g->count; i++)
-        if (g->nodes[i].op == IR_OP_input && g->nodes[i].type.rank > 0)
-            return g->nodes[i].type.dim[0];
-    return 1;
-}
-
 static ir_plan *lower_graph(const ir_graph *graph, const pass_lower_options *options) {
     low_state low = {.graph = graph, .options = options, .machine = options->machine};
     low.scratch = ir_arena_new();
     low.plan = ir_plan_new(graph->name, graph->kind, options->machine);
-    low.plan->batch = low.batch = batch_of(graph);
+    low.plan->batch = low.batch = ir_graph_batch(graph);
     low.plan->workers = options->workers;
     low.buffer = ir_arena_alloc(low.scratch, (graph->count + 1) * sizeof(int32_t));
     low.weight_copy = ir_arena_alloc(low.scratch, (graph->count + 1) * sizeof(int32_t));

@@ -60,7 +60,7 @@ typedef struct low_state {
     ir_arena *scratch; /* dies with the lowering */
     ir_plan *plan;
     bool sample_major; /* products stream their weights per sample (lower.c) */
-    int64_t batch;     /* dimension 0 of the inputs */
+    int64_t batch;     /* ir_graph_batch: what units that work sample by sample agree on */
     int32_t *root;     /* per node: the node whose buffer it shares (through reshapes) */
     int32_t **users;   /* per root: nodes that read it, ascending */
     size_t *user_count;
@@ -94,7 +94,8 @@ typedef struct low_context {
     ir_affine index[IR_MAX_RANK]; /* of each group, at the tile's first element */
     int row_group, col_group;     /* -1: the tile has one row */
     ir_extent rows, cols;
-    int sample_loop;   /* loop over samples, or -1 */
+    int sample_loop;   /* loop over dimension 0 of the domain, or -1 */
+    bool sample_local; /* sample_loop runs over the batch: its slices are those of other units */
     int section;       /* low_section if the caller knows it, or -1 */
     int correction[2]; /* 1 - beta^step of the Adam moments, or 0 before low_prelude */
 } low_context;
@@ -138,7 +139,9 @@ void low_set_groups(low_context *ctx, ir_type domain, int count, const int *ends
 /* Merges as many dimensions as all `types` allow; split[d] forbids merging d with d + 1. */
 void low_collapse(low_context *ctx, ir_type domain, const ir_type *types, size_t count,
                   const bool *split);
-/* Opens the loops over samples: the unit becomes sample-local. */
+/* Opens a loop over `count` samples; the unit becomes sample-local if they are the batch. */
+void low_loop_samples(low_context *ctx, int64_t count);
+/* The same over a group, which is all of dimension 0. */
 void low_open_samples(low_context *ctx, int group);
 bool low_batched(const low_state *low, ir_value value); /* dimension 0 is the batch */
 int64_t low_stride(const low_context *ctx, ir_type type, int group);
@@ -180,8 +183,8 @@ int32_t *low_find_pack(low_state *low, low_pack key);
 void low_row_groups(low_context *ctx, ir_type domain);
 /* tile_window.c: the weight (C,1,kh,kw) of a window packed tap-major, (kh kw, C) */
 int32_t low_packed_taps(low_state *low, ir_value w);
-/* tile_weight_grad.c: result = sum of partial (batch, elements) over the batch */
-void low_sum_partials(low_state *low, int32_t partial, int32_t anchor, int64_t elements);
+/* tile_weight_grad.c: the anchor's value = sum of the rows of partial (samples, elements) */
+void low_sum_partials(low_state *low, int32_t partial, int32_t anchor);
 
 /* scalar_rules.c: the tile of a pointwise node from the tiles of its operands */
 /* Computes what depends on the step alone, once per task, before the serial loops open. */

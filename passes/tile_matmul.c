@@ -131,17 +131,18 @@ static int32_t packed_weight(low_state *low, const product *p) {
     return *find_pack(low, p, -1);
 }
 
-/* packed[n][j][k][c] = s[n][k] packed[j][k][c] */
+/* packed[n][j][k][c] = s[n][k] packed[j][k][c], n over dimension 0 of x */
 static int32_t scaled_weight(low_state *low, const product *p) {
     int32_t plain = packed_weight(low, p);
     int32_t *buffer = find_pack(low, p, p->scale);
     if (*buffer >= 0) return *buffer;
-    ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){low->batch, p->packed});
-    *buffer = low_new_buffer(low, "scaled", IR_F32, type, low->batch * p->packed, IR_BUFFER_ARENA);
+    int64_t samples = ir_type_of(low->graph, p->x).dim[0];
+    ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){samples, p->packed});
+    *buffer = low_new_buffer(low, "scaled", IR_F32, type, samples * p->packed, IR_BUFFER_ARENA);
     int32_t result = *buffer;
     low_context ctx = low_begin(low, NULL, "scale_pack");
     ctx.section = LOW_MAIN;
-    ctx.sample_loop = kb_parallel(&ctx.k, "n", low->batch, 1);
+    low_loop_samples(&ctx, samples);
     int n = ctx.sample_loop;
     int src = low_buffer_param(&ctx, "packed", plain, false, false);
     int s = low_param(&ctx, (ir_value){(uint32_t)p->scale}, false, false);

@@ -185,9 +185,9 @@ void pass_tile_random_keep(low_state *low, const low_cluster *cluster) {
     int64_t rest = ir_type_elements(node->type) / samples;
     low_context ctx = low_begin(low, cluster, "random_keep");
     kb_kernel *k = &ctx.k;
-    ctx.sample_loop = kb_parallel(k, "n", samples, 1);
-    if (samples != low->batch) ctx.sample_loop = -1;
-    int n = 0, j = kb_loop(k, "j", rest, rest < low->machine->lanes ? rest : low->machine->lanes);
+    low_loop_samples(&ctx, samples);
+    int n = ctx.sample_loop,
+        j = kb_loop(k, "j", rest, rest < low->machine->lanes ? rest : low->machine->lanes);
     ctx.cols = IR_STEP_OF(j);
     int scalars = low_param(&ctx, node->operand[0], false, false);
     ctx.arguments[scalars].offset = 0; /* the whole struct: step at 1, seed at 2 */

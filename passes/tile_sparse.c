@@ -451,5 +451,5 @@ void pass_tile_sparse_window_dw(low_state *low, const low_cluster *cluster) {
     close_all(&ctx);
     k->kernel.macs = ir_node_cost(low->graph, (ir_value){(uint32_t)cluster->anchor}).macs;
     low_finish(&ctx);
-    low_sum_partials(low, partial, cluster->anchor, elements);
+    low_sum_partials(low, partial, cluster->anchor);
 }

@@ -16,7 +16,7 @@ typedef struct weight_grad {
     const ir_node *node;
     int64_t outputs, inputs; /* of one group: result (outputs, inputs) */
     int64_t groups;
-    int64_t samples, sites; /* rows = samples x sites */
+    int64_t samples, sites; /* rows = samples x sites, as x has them */
     int64_t lda, ldb;       /* columns of dy and x */
     bool by_sample;         /* partial results per sample */
     bool mapped;            /* x is computed as it is loaded */
@@ -32,14 +32,14 @@ static weight_grad describe(const low_state *low, const low_cluster *cluster) {
     w.ldb = x.dim[x.rank - 1];
     w.outputs = w.lda / w.groups;
     w.inputs = w.ldb / w.groups;
-    w.samples = dy.rank >= 3 ? dy.dim[0] : 1;
-    w.sites = ir_type_elements(dy) / w.lda / w.samples;
+    w.samples = x.rank >= 3 ? x.dim[0] : 1;
+    w.sites = ir_type_elements(x) / w.ldb / w.samples;
     w.mapped = cluster->count > 1;
     w.lone = w.sites == 1;
     /* A partial result per sample must pay: be no larger than the operands that would have to wait
      * for the other samples instead. */
     int64_t partial = w.lda * w.inputs, operands = w.sites * (w.lda + w.ldb);
-    w.by_sample = dy.rank >= 3 && low_batched(low, node->operand[0]) && w.sites > 1 &&
+    w.by_sample = x.rank >= 3 && low_batched(low, node->operand[1]) && w.sites > 1 &&
                   partial <= operands &&
                   partial * (int64_t)sizeof(float) <= low->machine->l2_bytes / 2;
     if (!w.by_sample && !w.mapped) {
@@ -126,7 +126,8 @@ void pass_tile_matmul_tn(low_state *low, const low_cluster *cluster) {
     int64_t elements = w.lda * w.inputs;
     int32_t partial = -1;
     if (w.by_sample) {
-        l.n = ctx.sample_loop = kb_parallel(k, "n", w.samples, 1);
+        low_loop_samples(&ctx, w.samples);
+        l.n = ctx.sample_loop;
         ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){w.samples, elements});
         partial =
             low_new_buffer(low, "partial", IR_F32, type, w.samples * elements, IR_BUFFER_ARENA);
@@ -158,10 +159,12 @@ void pass_tile_matmul_tn(low_state *low, const low_cluster *cluster) {
         kb_end(k);
     k->kernel.macs = ir_node_cost(low->graph, self).macs;
     low_finish(&ctx);
-    if (partial >= 0) low_sum_partials(low, partial, cluster->anchor, elements);
+    if (partial >= 0) low_sum_partials(low, partial, cluster->anchor);
 }
 
-void low_sum_partials(low_state *low, int32_t partial, int32_t anchor, int64_t elements) {
+void low_sum_partials(low_state *low, int32_t partial, int32_t anchor) {
+    ir_type type = low->plan->buffers[partial].type;
+    int64_t samples = type.dim[0], elements = type.dim[1];
     low_context ctx = low_begin(low, NULL, "sum_partials");
     ctx.section = LOW_MAIN;
     kb_kernel *k = &ctx.k;
@@ -174,7 +177,7 @@ void low_sum_partials(low_state *low, int32_t partial, int32_t anchor, int64_t e
     int j = kb_loop(k, "j", size, wide < size ? wide : size);
     ir_affine at = kb_plus(kb_plus(kb_affine(0), p, size), j, 1);
     int zero = kb_constant(k, 0);
-    int n = kb_loop(k, "n", low->batch, 1);
+    int n = kb_loop(k, "n", samples, 1);
     int carry = kb_carry(k, zero, IR_FIXED(1), IR_STEP_OF(j));
     int value =
         kb_load(k, kb_access(src, kb_plus(at, n, elements), 0, 1), IR_FIXED(1), IR_STEP_OF(j));

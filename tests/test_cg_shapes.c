@@ -88,11 +88,80 @@ static void a_matrix_in_one_group_and_two(void **unused) {
           2);
 }
 
+/* Every sample of the input is three images. */
+static void more_images_than_samples(void **unused) {
+    (void)unused;
+    check("model m {\n"
+          "    input x: f32[batch, 3, 8, 8, 4]\n"
+          "    y = reshape(x, [batch * 3, 8, 8, 4])\n"
+          "    y = c: depthwise_conv(y, 3)\n"
+          "    y = g: grn(y)\n"
+          "    y = l: linear(y, 6)\n"
+          "    output logits = y\n"
+          "    if training { output loss = mean(square(y), axes = [0, 1, 2, 3]) }\n"
+          "}\n",
+          2);
+}
+
+/* Images are what runs along the second dimension: a task of a sample finds none of its own. */
+static void samples_become_lines(void **unused) {
+    (void)unused;
+    for (int64_t batch = 2; batch <= 4; batch++)
+        check("model m {\n"
+              "    input x: f32[batch, 4, 3, 2]\n"
+              "    y = c: depthwise_conv(permute(x * 1.25, [1, 0, 2, 3]), 3)\n"
+              "    y = l: linear(y, 5)\n"
+              "    y = reshape(sigmoid(y), [batch, 4, 3, 5])\n"
+              "    y = m: linear(y, 4)\n"
+              "    output logits = y\n"
+              "    if training { output loss = mean(square(y), axes = [0, 1, 2, 3]) }\n"
+              "}\n",
+              batch);
+}
+
+static void the_first_input_is_no_batch(void **unused) {
+    (void)unused;
+    for (int64_t batch = 1; batch <= 2; batch++)
+        check("model m {\n"
+              "    input q: f32[5, 3]\n"
+              "    input x: f32[batch, 12, 12, 4]\n"
+              "    y = c: depthwise_conv(x, 3)\n"
+              "    y = g: grn(y)\n"
+              "    y = l: linear(y, 6)\n"
+              "    output logits = y\n"
+              "    output l2 = q * 2.0\n"
+              "    if training { output loss = mean(square(y), axes = [0, 1, 2, 3]) }\n"
+              "}\n",
+              batch);
+}
+
+static void samples_are_summed_before_a_window(void **unused) {
+    (void)unused;
+    check("model m {\n"
+          "    input x: f32[batch, 8, 8, 4]\n"
+          "    p = p: parameter([4, 1, 3, 3], init = \"normal\")\n"
+          "    q = q: parameter([3, 8, 8, 4], init = \"normal\")\n"
+          "    y = depthwise_conv(sum(q, axes = [0], keep = true), p, pad = [1, 1])\n"
+          "    y = depthwise_conv(x + y, p, pad = [1, 1])\n"
+          "    z = depthwise_conv(q, p, pad = [1, 1])\n"
+          "    output logits = y\n"
+          "    if training {\n"
+          "        l = mean(square(y), axes = [0, 1, 2, 3])\n"
+          "        output loss = l + mean(square(z), axes = [0, 1, 2, 3])\n"
+          "    }\n"
+          "}\n",
+          2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_window_under_two_shapes),
         cmocka_unit_test(a_matrix_under_two_shapes),
         cmocka_unit_test(a_matrix_in_one_group_and_two),
+        cmocka_unit_test(more_images_than_samples),
+        cmocka_unit_test(samples_become_lines),
+        cmocka_unit_test(the_first_input_is_no_batch),
+        cmocka_unit_test(samples_are_summed_before_a_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

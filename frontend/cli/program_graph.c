@@ -36,14 +36,6 @@ static int check_graph_options(cli *c) {
     return CLI_DONE;
 }
 
-/* Dimension 0 of the inputs; 1 if there is none. */
-static int64_t graph_batch(const ir_graph *graph) {
-    for (size_t i = 0; i < graph->count; i++)
-        if (graph->nodes[i].op == IR_OP_input && graph->nodes[i].type.rank > 0)
-            return graph->nodes[i].type.dim[0];
-    return 1;
-}
-
 static int parse_graph(cli *c, const cli_want *want, cli_program *p) {
     const char *why, *path = c->options->model;
     ir_source *source = ir_arena_alloc(c->diag->arena, sizeof *source);
@@ -55,7 +47,7 @@ static int parse_graph(cli *c, const cli_want *want, cli_program *p) {
     if (p->graph->kind != want->kind && !want->any_kind)
         return cli_wrong_usage(c->options->command, "'%s' is a graph of kind %s; expected %s", path,
                                cli_kind_name(p->graph->kind), cli_kind_name(want->kind));
-    int64_t batch = graph_batch(p->graph);
+    int64_t batch = ir_graph_batch(p->graph);
     bool given = cli_given(c->options, CLI_OPTION_batch);
     if (given && c->options->batch != batch)
         return cli_wrong_usage(c->options->command, "--batch is %lld, but '%s' is for batch %lld",
@@ -134,7 +126,7 @@ static int elaborate(cli *c, const cli_want *want, cli_program *p) {
         return cli_fail_diag(c);
     p->source_hash = hash_of(p->graph);
     if (want->loss_only && want->kind == IR_KIND_TRAIN) keep_loss_only(p->graph);
-    p->batch = graph_batch(p->graph);
+    p->batch = ir_graph_batch(p->graph);
     if (want->fixed_batch && p->batch != want->batch)
         return cli_wrong_usage(c->options->command, "--batch is %lld, but the inputs hold %lld",
                                (long long)p->batch, (long long)want->batch);
