@@ -35,13 +35,11 @@ static row_kernel begin_rows(low_state *low, const low_cluster *cluster, ir_type
         ctx->index[0] = kb_plus(kb_affine(0), kb_parallel(&ctx->k, "o", ctx->group_size[0], 1), 1);
     if (ctx->groups == 1 || alone) return rk;
     int rows = ctx->groups - 2;
-    int64_t size = ctx->group_size[rows], parts = 1;
-    if (ctx->k.kernel.tasks < ENOUGH_ROW_TASKS) parts = kb_divisor(size, 2 * ENOUGH_ROW_TASKS);
-    if (parts > 1) {
-        int p = kb_parallel(&ctx->k, "p", parts, 1);
-        ctx->index[rows] = kb_plus(ctx->index[rows], p, size / parts);
-    }
-    int r = kb_loop(&ctx->k, "r", size / parts, 1);
+    int64_t size = ctx->group_size[rows], part = size;
+    if (ctx->k.kernel.tasks < ENOUGH_ROW_TASKS) part = kb_part(size, 2 * ENOUGH_ROW_TASKS, 1);
+    int p = part < size ? kb_parallel(&ctx->k, "p", size, part) : -1;
+    ctx->index[rows] = kb_plus(ctx->index[rows], p, 1);
+    int r = p >= 0 ? kb_loop_within(&ctx->k, "r", p, 1) : kb_loop(&ctx->k, "r", size, 1);
     ctx->index[rows] = kb_plus(ctx->index[rows], r, 1);
     return rk;
 }

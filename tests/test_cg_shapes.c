@@ -153,6 +153,21 @@ static void samples_are_summed_before_a_window(void **unused) {
           2);
 }
 
+/* No number of rows, outputs or elements has a divisor: every part but the last is longer. */
+static void primes_are_cut_into_parts(void **unused) {
+    (void)unused;
+    for (int64_t batch = 1; batch <= 2; batch++)
+        check("model m {\n"
+              "    input x: f32[batch, 521, 89]\n"
+              "    y = n: layer_norm(x)\n"
+              "    y = l: linear(y, 97)\n"
+              "    y = gelu(y)\n"
+              "    output logits = y\n"
+              "    if training { output loss = mean(square(y), axes = [0, 1, 2]) }\n"
+              "}\n",
+              batch);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_window_under_two_shapes),
@@ -162,6 +177,7 @@ int main(void) {
         cmocka_unit_test(samples_become_lines),
         cmocka_unit_test(the_first_input_is_no_batch),
         cmocka_unit_test(samples_are_summed_before_a_window),
+        cmocka_unit_test(primes_are_cut_into_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "kernel_build.h"
 #include "sample_net.h"
 
 static const ir_machine machine = {"test", 8, 16, 4, 2, 32768, 524288, 33554432};
@@ -167,6 +168,22 @@ static void plans_print_the_same_twice(void **unused) {
     sample_net_free(&net);
 }
 
+static void parts_need_no_divisor(void **unused) {
+    (void)unused;
+    assert_int_equal(kb_chunk(3136, 100), 98);
+    assert_int_equal(kb_chunk(2053, 128), 121);
+    assert_int_equal(kb_chunk(49, 128), 49);
+    assert_int_equal(kb_part(784, 16, 4), 49);
+    assert_int_equal(kb_part(2053, 16, 4), 132);
+    assert_int_equal(kb_part(23, 8, 1), 3);
+    for (int64_t n = 1; n < 3000; n += 7)
+        for (int64_t most = 1; most <= 128; most *= 2) {
+            int64_t part = kb_part(n, most, 4), chunk = kb_chunk(n, most);
+            assert_true(part >= 1 && (n + part - 1) / part <= most);
+            assert_true(chunk >= 1 && chunk <= most && (chunk == n || 2 * chunk > most / 2));
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(infers_like_the_reference),
@@ -177,6 +194,7 @@ int main(void) {
         cmocka_unit_test(memory_is_shared),
         cmocka_unit_test(an_unknown_chain_fuses),
         cmocka_unit_test(plans_print_the_same_twice),
+        cmocka_unit_test(parts_need_no_divisor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
