@@ -162,6 +162,23 @@ void low_open_samples(low_context *ctx, int group) {
     ctx->index[group] = kb_plus(kb_affine(0), ctx->sample_loop, 1);
 }
 
+bool low_in_a_row(const low_context *ctx) {
+    return ctx->sample_local && low_by_sample(ctx->low) && section_of(ctx) == LOW_MAIN;
+}
+
+int low_open_parts(low_context *ctx, int64_t size, int64_t least, int64_t unit) {
+    int64_t most = size / least < LOW_PARTS ? size / least : LOW_PARTS;
+    if (ctx->k.kernel.tasks >= LOW_ENOUGH_TASKS || most < 2 || low_in_a_row(ctx)) return -1;
+    int64_t part = kb_part(size, most, unit);
+    return part < size ? kb_parallel(&ctx->k, "p", size, part) : -1;
+}
+
+int low_loop_part(low_context *ctx, const char *name, int part, low_steps over) {
+    return part >= 0
+               ? kb_loop_within(&ctx->k, name, part, over.step)
+               : kb_loop(&ctx->k, name, over.size, over.step < over.size ? over.step : over.size);
+}
+
 static const char *param_name(low_context *ctx, bool written) {
     return ir_arena_printf(ctx->low->plan->arena, "%s%zu", written ? "out" : "in",
                            ctx->argument_count);

@@ -139,10 +139,22 @@ void low_set_groups(low_context *ctx, ir_type domain, int count, const int *ends
 /* Merges as many dimensions as all `types` allow; split[d] forbids merging d with d + 1. */
 void low_collapse(low_context *ctx, ir_type domain, const ir_type *types, size_t count,
                   const bool *split);
+typedef struct low_steps {
+    int64_t size, step;
+} low_steps;
+
 /* Opens a loop over `count` samples; the unit becomes sample-local if they are the batch. */
 void low_loop_samples(low_context *ctx, int64_t count);
 /* The same over a group, which is all of dimension 0. */
 void low_open_samples(low_context *ctx, int group);
+/* Whether the schedule runs all tasks of a sample in a row, on one worker: more gain nothing. */
+bool low_in_a_row(const low_context *ctx);
+/* Where the loops so far give few tasks, cuts `size` into parallel parts of at least `least`, whole
+ * units but the last; returns the loop over parts, or -1 if it stays whole. */
+enum { LOW_ENOUGH_TASKS = 8, LOW_PARTS = 16 };
+int low_open_parts(low_context *ctx, int64_t size, int64_t least, int64_t unit);
+/* A loop over `size`, or over the current part of it where there are parts. */
+int low_loop_part(low_context *ctx, const char *name, int part, low_steps over);
 bool low_batched(const low_state *low, ir_value value); /* dimension 0 is the batch */
 int64_t low_stride(const low_context *ctx, ir_type type, int group);
 ir_access low_access(const low_context *ctx, ir_type type, int param);

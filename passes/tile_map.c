@@ -7,7 +7,7 @@
  */
 #include "lowering.h"
 
-enum { ENOUGH_TASKS = 8, VECTORS = 4 };
+enum { ENOUGH_WORK = 2048, VECTORS = 4 }; /* elements of a task */
 
 typedef struct map_shape {
     low_sums sums;
@@ -79,25 +79,10 @@ static void open_outer(low_context *ctx, const map_shape *shape, int rows, int c
     }
 }
 
-/* Cuts a group into parallel parts, whole units but the last, if there are few tasks; returns the
- * loop over parts, or -1. */
-static int open_parts(low_context *ctx, int group, int64_t least, int64_t unit) {
-    int64_t size = ctx->group_size[group], part = size;
-    if (ctx->k.kernel.tasks < ENOUGH_TASKS && size >= 2 * least)
-        part =
-            kb_part(size, size / least < 2 * ENOUGH_TASKS ? size / least : 2 * ENOUGH_TASKS, unit);
-    if (part == size) return -1;
-    int loop = kb_parallel(&ctx->k, "p", size, part);
-    ctx->index[group] = kb_plus(kb_affine(0), loop, 1);
-    return loop;
-}
-
 /* A loop over a group, or over the current part of it. */
 static int loop_over(low_context *ctx, const char *name, int group, int part, int64_t step) {
-    int64_t size = ctx->group_size[group];
-    int loop = part >= 0 ? kb_loop_within(&ctx->k, name, part, step)
-                         : kb_loop(&ctx->k, name, size, step < size ? step : size);
-    ctx->index[group] = kb_plus(ctx->index[group], loop, 1);
+    int loop = low_loop_part(ctx, name, part, (low_steps){ctx->group_size[group], step});
+    ctx->index[group] = kb_plus(kb_plus(kb_affine(0), part, 1), loop, 1);
     return loop;
 }
 
@@ -129,12 +114,13 @@ static void emit_plain(low_context *ctx, const map_shape *shape) {
     if (rows >= 0) {
         int64_t width = ctx->group_size[cols] < wide ? ctx->group_size[cols] : wide;
         int64_t step = width * 2 <= wide ? wide / width : 1;
-        int part = open_parts(ctx, rows, 1 + 2048 / ctx->group_size[cols], step);
+        int64_t least = 1 + ENOUGH_WORK / ctx->group_size[cols];
+        int part = low_open_parts(ctx, ctx->group_size[rows], least, step);
         low_prelude(ctx);
         open_rows(ctx, rows, part, step);
         open_cols(ctx, cols, -1, width);
     } else {
-        int part = open_parts(ctx, cols, 2048, wide);
+        int part = low_open_parts(ctx, ctx->group_size[cols], ENOUGH_WORK, wide);
         low_prelude(ctx);
         open_cols(ctx, cols, part, wide);
     }

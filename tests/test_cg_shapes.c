@@ -168,6 +168,52 @@ static void primes_are_cut_into_parts(void **unused) {
               batch);
 }
 
+/* One sample for all workers: rows of products and moves are cut, the last part is shorter. */
+static void one_sample_is_cut_into_parts(void **unused) {
+    (void)unused;
+    check("model m {\n"
+          "    input x: f32[batch, 8, 68, 68]\n"
+          "    y = permute(x, [0, 2, 3, 1])\n"
+          "    y = stem: conv2d(y, 48, kernel = 4, stride = 4)\n"
+          "    y = n: layer_norm(y)\n"
+          "    y = l: linear(y, 64)\n"
+          "    y = g: grn(y)\n"
+          "    y = m: linear(y, 24)\n"
+          "    output logits = y\n"
+          "    output again = x\n"
+          "    if training { output loss = mean(square(y), axes = [0, 1, 2, 3]) }\n"
+          "}\n",
+          1);
+}
+
+/* Kept tiles of one sample, gathered by several tasks. */
+static void tiles_of_one_sample_are_cut_into_parts(void **unused) {
+    (void)unused;
+    for (size_t m = 0; m < cg_machine_count(); m++) {
+        if (!cg_machine_runs_here(cg_machine_at(m))) continue;
+        ir_graph *g = ir_graph_new("tiles", IR_KIND_INFER);
+        ir_value x = ir_input(g, "x", ir_type_make(IR_F32, 4, (int64_t[]){1, 64, 64, 8}));
+        ir_value draw = ir_constant(g, ir_type_make(IR_F32, 2, (int64_t[]){1, 16}), -1);
+        ir_value count = ir_build(g, IR_OP_step, NULL, 0, NULL, NULL);
+        ir_attrs mask = {.kept = 7, .stream = 1}, list = {.kept = 7};
+        ir_attrs grid = {.grid = IR_INTS(4, 4), .tile = 16};
+        ir_value table = ir_build(g, IR_OP_random_mask, (ir_value[]){draw, count}, 2, &mask, NULL);
+        table = ir_build(g, IR_OP_kept_tiles, &table, 1, &list, NULL);
+        x = ir_build(g, IR_OP_gather_tiles, (ir_value[]){x, table}, 2, &grid, NULL);
+        ir_add_output(g, "y", x);
+        graph_run_options o = {
+            .seed = 6, .machine = &cg_machine_at(m)->facts, .workers = 2, .plain = true};
+        graph_run r = graph_run_new(g, &o);
+        int64_t most = 0;
+        for (size_t k = 0; k < r.plan->kernel_count; k++)
+            if (strncmp(r.plan->kernels[k].name, "gather", 6) == 0) most = r.plan->kernels[k].tasks;
+        assert_int_equal(most, 3); /* of 3, 3 and 1 */
+        graph_run_interpret(&r, "tiles");
+        graph_run_compile(&r, cg_machine_at(m));
+        graph_run_free(&r);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_window_under_two_shapes),
@@ -178,6 +224,8 @@ int main(void) {
         cmocka_unit_test(the_first_input_is_no_batch),
         cmocka_unit_test(samples_are_summed_before_a_window),
         cmocka_unit_test(primes_are_cut_into_parts),
+        cmocka_unit_test(one_sample_is_cut_into_parts),
+        cmocka_unit_test(tiles_of_one_sample_are_cut_into_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
