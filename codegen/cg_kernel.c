@@ -51,6 +51,10 @@ static void force_outer(cg_emit *e, int32_t region) {
 
 /* ---- loops ---- */
 
+static int64_t range_of(const cg_emit *e, const ir_loop *l) {
+    return l->within < 0 ? l->extent : e->loops[l->within].size;
+}
+
 /* Tiles carried by a loop, flattened. */
 typedef struct carries {
     int32_t stmt[32];
@@ -138,15 +142,15 @@ static void emit_loop(cg_emit *e, int32_t id) {
     force_outer(e, id);
     carries c = find_carries(e, s, id);
     gather(e, &c, 0);
-    int64_t full = l->extent / l->step * l->step, from = 0, to = full;
+    int64_t extent = range_of(e, l), full = extent / l->step * l->step, from = 0, to = full;
     for (; from < to && from - l->halo < 0; from += l->step)
         emit_const_step(e, id, &c, from, l->step);
-    while (to > from && to + l->halo > l->extent)
+    while (to > from && to + l->halo > extent)
         to -= l->step;
     emit_steps(e, id, &c, from, to);
     for (; to < full; to += l->step)
         emit_const_step(e, id, &c, to, l->step);
-    if (full < l->extent) emit_const_step(e, id, &c, full, l->extent - full);
+    if (full < extent) emit_const_step(e, id, &c, full, extent - full);
     cg_forget(e, id + 1, s->end, true);
     scatter(e, &c);
 }
@@ -193,7 +197,8 @@ static void emit_product(cg_emit *e, int32_t id) {
         acc[i] = s->operand[0] == IR_NO_STMT
                      ? cg_number(e->m, 0, cut.width[i % cut.count])
                      : cg_operand(e, s->operand[0], i / cut.count, cols, i % cut.count);
-    int64_t unroll = l->unroll ? l->unroll : UNROLL, full = l->extent / unroll * unroll;
+    int64_t extent = range_of(e, l);
+    int64_t unroll = l->unroll ? l->unroll : UNROLL, full = extent / unroll * unroll;
     if (full > unroll) {
         cg_range range = cg_range_begin(e, cg_int(e->m, 0), acc, n);
         product_steps(e, id, acc, range.index, 0, unroll);
@@ -201,7 +206,7 @@ static void emit_product(cg_emit *e, int32_t id) {
     } else {
         full = 0;
     }
-    product_steps(e, id, acc, NULL, full, l->extent - full);
+    product_steps(e, id, acc, NULL, full, extent - full);
     cg_forget(e, id + 1, s->end, true);
     for (int i = 0; i < n; i++)
         cg_set(e, id, i / cut.count, i % cut.count, acc[i]);

@@ -253,10 +253,14 @@ const char *ir_get_meta(const ir_graph *graph, const char *key) {
 }
 
 int64_t ir_graph_batch(const ir_graph *graph) {
-    for (size_t i = 0; i < graph->count; i++)
-        if (graph->nodes[i].op == IR_OP_input && graph->nodes[i].type.rank > 0)
-            return graph->nodes[i].type.dim[0];
-    return 1;
+    int64_t batch = 1, most = 0;
+    for (size_t i = 0; i < graph->count; i++) {
+        const ir_node *node = &graph->nodes[i];
+        if (node->op != IR_OP_input || node->type.rank == 0) continue;
+        int64_t elements = ir_type_elements(node->type);
+        if (elements > most) most = elements, batch = node->type.dim[0];
+    }
+    return batch;
 }
 
 ir_value ir_copy_node(ir_graph *to, const ir_graph *from, ir_value value, const ir_value *map) {

@@ -184,7 +184,9 @@ void ir_add_update(ir_graph *graph, ir_value target, ir_value value);
 void ir_set_meta(ir_graph *graph, const char *key, const char *value);
 const char *ir_get_meta(const ir_graph *graph, const char *key); /* NULL if absent */
 const char *ir_find_meta(const ir_meta *metas, size_t count, const char *key);
-int64_t ir_graph_batch(const ir_graph *graph); /* dimension 0 of the inputs; 1 without one */
+/* How many samples a run takes: dimension 0 of the largest input, 1 if there is none. Others may
+ * stand among the inputs, so whoever relies on it looks at dimension 0 of what it works on. */
+int64_t ir_graph_batch(const ir_graph *graph);
 
 static inline const ir_node *ir_at(const ir_graph *graph, ir_value value) {
     IR_ASSERT(value.id < graph->count);

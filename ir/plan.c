@@ -150,6 +150,7 @@ static void put_kernel(word_sink *sink, const ir_kernel *k) {
         const ir_loop *l = &k->loops[i];
         put(sink, (uint64_t)l->extent);
         put(sink, (uint64_t)l->step);
+        put(sink, (uint64_t)l->within);
         put(sink, (uint64_t)l->halo);
         put(sink, (uint64_t)l->unroll);
         put(sink, l->parallel);

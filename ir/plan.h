@@ -16,9 +16,10 @@
  * (its index + 1 .. end). Parallel loops (`parallel`) come first, each directly inside the other;
  * the product of their trip counts is kernel.tasks, the last one varying fastest. Loops step by
  * `step`; the last, shorter step runs the same body with smaller tiles (sizes are static: codegen
- * emits the body twice). A loop with `halo` > 0 has those steps emitted separately, with a constant
- * loop value, whose [v - halo, v + size + halo) leaves [0, extent); so window emitters know
- * statically which taps fall outside.
+ * emits the body twice). A loop `within` another runs over that one's current step, which may be
+ * the shorter one: rows cut into parts, the last with what is left. A loop with `halo` > 0 has
+ * those steps emitted separately, with a constant loop value, whose [v - halo, v + size + halo)
+ * leaves [0, extent); so window emitters know statically which taps fall outside.
  *
  * Tile values. A statement's result is a tile (rows, cols), rows <= a few, living in registers.
  * Maps and loads are evaluated element vector by element vector where a store, fold or matmul needs
@@ -152,6 +153,8 @@ typedef struct ir_loop {
     const char *name; /* "n", "r", "j", "k": for reading only */
     int64_t extent;
     int64_t step;
+    int32_t within; /* the enclosing loop whose current step it runs over: then `extent` is the
+                       longest of them; or -1 */
     int64_t halo;   /* see above */
     int32_t unroll; /* matmul loops: steps of k per iteration of the emitted loop; 0: codegen's
                        choice */

@@ -51,6 +51,10 @@ static int64_t extent_of(const interpreter *in, ir_extent extent) {
     return extent.loop < 0 ? extent.fixed : in->size[extent.loop];
 }
 
+static int64_t end_of(const interpreter *in, const ir_loop *loop) {
+    return loop->within < 0 ? loop->extent : in->size[loop->within];
+}
+
 static double at_broadcast(const tile *t, int64_t i, int64_t j) {
     return t->data[(t->rows == 1 ? 0 : i) * t->cols + (t->cols == 1 ? 0 : j)];
 }
@@ -339,7 +343,7 @@ static void run_matmul(interpreter *in, int32_t id, tile *t) {
                 s->operand[0] == IR_NO_STMT ? 0 : at_broadcast(&in->tiles[s->operand[0]], i, j);
     const tile *a = &in->tiles[s->operand[1]], *b = &in->tiles[s->operand[2]];
     in->size[s->loop] = 1;
-    for (int64_t k = 0; k < loop->extent; k++) {
+    for (int64_t k = 0; k < end_of(in, loop); k++) {
         in->value[s->loop] = k;
         run_body(in, id + 1, s->end);
         for (int64_t i = 0; i < t->rows; i++)
@@ -384,14 +388,15 @@ static void advance_carries(interpreter *in, const ir_stmt *loop, int32_t first)
 static void set_step(interpreter *in, int32_t loop, int64_t value) {
     const ir_loop *l = &in->k->loops[loop];
     in->value[loop] = value;
-    in->size[loop] = l->extent - value < l->step ? l->extent - value : l->step;
+    int64_t left = end_of(in, l) - value;
+    in->size[loop] = left < l->step ? left : l->step;
 }
 
 static void run_loop(interpreter *in, int32_t id) {
     const ir_stmt *s = &in->k->stmts[id];
     const ir_loop *loop = &in->k->loops[s->loop];
     start_carries(in, s, id + 1);
-    for (int64_t value = 0; value < loop->extent; value += loop->step) {
+    for (int64_t value = 0; value < end_of(in, loop); value += loop->step) {
         set_step(in, s->loop, value);
         run_body(in, id + 1, s->end);
         advance_carries(in, s, id + 1);

@@ -139,11 +139,20 @@ static void put_operands(ir_text *out, const ir_kernel *k, const ir_stmt *s) {
     }
 }
 
+static void put_range(ir_text *out, const ir_kernel *k, const ir_loop *l) {
+    ir_text_printf(out, " in ");
+    if (l->within >= 0)
+        put_loop(out, k, l->within);
+    else
+        ir_text_printf(out, "%lld", (long long)l->extent);
+}
+
 static void put_loop_head(ir_text *out, const ir_kernel *k, const ir_stmt *s) {
     const ir_loop *l = &k->loops[s->loop];
     ir_text_printf(out, l->parallel ? "parallel " : "loop ");
     put_loop(out, k, s->loop);
-    ir_text_printf(out, " in %lld step %lld", (long long)l->extent, (long long)l->step);
+    put_range(out, k, l);
+    ir_text_printf(out, " step %lld", (long long)l->step);
     if (l->halo) ir_text_printf(out, " halo %lld", (long long)l->halo);
 }
 
@@ -151,7 +160,7 @@ static void put_matmul(ir_text *out, const ir_kernel *k, const ir_stmt *s) {
     const ir_loop *l = &k->loops[s->loop];
     ir_text_printf(out, " ");
     put_loop(out, k, s->loop);
-    ir_text_printf(out, " in %lld", (long long)l->extent);
+    put_range(out, k, l);
     if (l->unroll) ir_text_printf(out, " unroll %d", l->unroll);
     put_shape(out, k, s);
     ir_text_printf(out, " ");

@@ -55,6 +55,8 @@ static bool loop_open(const checker *c, int32_t loop, int32_t stmt) {
 static ir_extent canonical(const ir_kernel *k, ir_extent extent) {
     if (extent.loop < 0) return IR_FIXED(extent.fixed);
     const ir_loop *l = &k->loops[extent.loop];
+    bool known = l->within < 0 || canonical(k, IR_STEP_OF(l->within)).loop < 0;
+    if (!known) return l->step == 1 ? IR_FIXED(1) : extent;
     if (l->step >= l->extent) return IR_FIXED(l->extent);
     return l->extent % l->step == 0 ? IR_FIXED(l->step) : extent;
 }
@@ -129,8 +131,15 @@ static void check_loop(checker *c, const ir_stmt *s) {
     CHECK(c, l->extent > 0 && l->step > 0 && l->halo >= 0, "loop extent %lld step %lld",
           (long long)l->extent, (long long)l->step);
     CHECK(c, c->owner[s->loop] == c->at, "loop %d runs twice", s->loop);
+    if (l->within >= 0) {
+        CHECK(c, l->within < (int32_t)k->loop_count && loop_open(c, l->within, c->at),
+              "runs over a step of loop %d, not open", l->within);
+        const ir_loop *o = &k->loops[l->within];
+        CHECK(c, l->extent == (o->step < o->extent ? o->step : o->extent) && !l->halo,
+              "extent %lld over steps of %lld", (long long)l->extent, (long long)o->step);
+    }
     if (!l->parallel) return;
-    CHECK(c, s->op == IR_TILE_loop, "parallel matmul");
+    CHECK(c, s->op == IR_TILE_loop && l->within < 0, "parallel matmul or part");
     CHECK(c, c->parent[c->at] == c->at - 1, "parallel loop not directly inside the outer one");
     CHECK(c, c->at == 0 || k->loops[k->stmts[c->at - 1].loop].parallel,
           "parallel loop inside a serial one");
@@ -410,8 +419,14 @@ static void widen(span *s, int64_t stride, int64_t count) {
         s->high += stride * (count - 1);
 }
 
-/* What loop l adds to the element offset, over its steps. */
-static span loop_part(const ir_kernel *k, const reach *r, int32_t l, step_range steps) {
+static int64_t trips(int64_t extent, int64_t step) {
+    return (extent + step - 1) / step;
+}
+
+/* What loop l adds to the element offset over its steps, with the loops that run within them;
+ * `extent` is its own here. */
+static span loop_part(const ir_kernel *k, const reach *r, int32_t l, step_range steps,
+                      int64_t extent) {
     int64_t factor = 0;
     for (int i = 0; i < r->at->count; i++)
         if (r->at->term[i].loop == l && l != r->skip_y && l != r->skip_x)
@@ -422,10 +437,17 @@ static span loop_part(const ir_kernel *k, const reach *r, int32_t l, step_range 
                          steps.last};
     for (int i = 0; i < 3; i++) {
         int64_t value = places[i] * loop->step;
-        int64_t size = loop->extent - value < loop->step ? loop->extent - value : loop->step;
+        int64_t size = extent - value < loop->step ? extent - value : loop->step;
         span here = {factor * value, factor * value};
         if (r->rows.loop == l) widen(&here, r->row_stride, size);
         if (r->cols.loop == l) widen(&here, r->col_stride, size);
+        for (size_t in = 0; in < k->loop_count; in++) {
+            if (k->loops[in].within != l) continue;
+            step_range whole = {0, trips(size, k->loops[in].step) - 1};
+            span part = loop_part(k, r, (int32_t)in, whole, size);
+            here.low += part.low;
+            here.high += part.high;
+        }
         if (here.low < all.low) all.low = here.low;
         if (here.high > all.high) all.high = here.high;
     }
@@ -435,7 +457,8 @@ static span loop_part(const ir_kernel *k, const reach *r, int32_t l, step_range 
 static span reach_of(const ir_kernel *k, const reach *r, const step_range *steps) {
     span all = {r->at->base, r->at->base};
     for (size_t l = 0; l < k->loop_count; l++) {
-        span part = loop_part(k, r, (int32_t)l, steps[l]);
+        if (k->loops[l].within >= 0) continue; /* counted with that one */
+        span part = loop_part(k, r, (int32_t)l, steps[l], k->loops[l].extent);
         all.low += part.low;
         all.high += part.high;
     }
@@ -511,18 +534,15 @@ static void check_accesses(call_check *cc) {
     cc->c->at = -1;
 }
 
-static int64_t trips(const ir_loop *l) {
-    return (l->extent + l->step - 1) / l->step;
-}
-
 /* Sets the steps of the parallel loops to those of one kernel task. */
 static void set_task(call_check *cc, int64_t task) {
     const ir_kernel *k = cc->c->k;
     for (size_t i = k->stmt_count; i-- > 0;) {
         if (k->stmts[i].op != IR_TILE_loop || !k->loops[k->stmts[i].loop].parallel) continue;
         int32_t l = k->stmts[i].loop;
-        int64_t index = task % trips(&k->loops[l]);
-        task /= trips(&k->loops[l]);
+        int64_t count = trips(k->loops[l].extent, k->loops[l].step);
+        int64_t index = task % count;
+        task /= count;
         cc->steps[l] = (step_range){index, index};
     }
 }
@@ -567,7 +587,7 @@ static void check_call(call_check *cc, bool init) {
     CHECK(c, !privates || !cc->region->spread, "a private buffer in a region that spreads");
     cc->steps = ir_arena_alloc(c->scratch, (k->loop_count + 1) * sizeof *cc->steps);
     for (size_t l = 0; l < k->loop_count; l++)
-        cc->steps[l] = (step_range){0, trips(&k->loops[l]) - 1};
+        cc->steps[l] = (step_range){0, trips(k->loops[l].extent, k->loops[l].step) - 1};
     cc->privates = false;
     check_accesses(cc);
     if (!privates) return;

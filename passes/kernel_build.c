@@ -42,7 +42,8 @@ static int add_loop(kb_kernel *k, const char *name, int64_t extent, int64_t step
     IR_ASSERT(extent > 0 && step > 0 && k->depth < KB_MAX_DEPTH);
     ir_kernel *kernel = &k->kernel;
     ir_loop *l = IR_PUSH(k->arena, kernel->loops, kernel->loop_count, kernel->loop_capacity);
-    *l = (ir_loop){.name = name, .extent = extent, .step = step, .parallel = parallel};
+    *l =
+        (ir_loop){.name = name, .extent = extent, .step = step, .within = -1, .parallel = parallel};
     if (parallel) kernel->tasks *= (extent + step - 1) / step;
     return (int)kernel->loop_count - 1;
 }
@@ -64,6 +65,18 @@ int kb_loop(kb_kernel *k, const char *name, int64_t extent, int64_t step) {
     return open_loop(k, add_loop(k, name, extent, step, false));
 }
 
+static int64_t longest_step(const kb_kernel *k, int loop) {
+    const ir_loop *l = &k->kernel.loops[loop];
+    return l->step < l->extent ? l->step : l->extent;
+}
+
+int kb_loop_within(kb_kernel *k, const char *name, int outer, int64_t step) {
+    int64_t extent = longest_step(k, outer);
+    int loop = kb_loop(k, name, extent, step < extent ? step : extent);
+    k->kernel.loops[loop].within = outer;
+    return loop;
+}
+
 int kb_parallel(kb_kernel *k, const char *name, int64_t extent, int64_t step) {
     for (int i = 0; i < k->depth; i++)
         IR_ASSERT(k->kernel.loops[k->kernel.stmts[k->open[i]].loop].parallel);
@@ -77,6 +90,12 @@ int kb_matmul(kb_kernel *k, const char *name, int64_t extent, int init, ir_exten
     stmt.operand[0] = init;
     open_region(k, stmt);
     return stmt.loop;
+}
+
+void kb_matmul_within(kb_kernel *k, int outer) {
+    ir_loop *l = &k->kernel.loops[k->kernel.stmts[k->open[k->depth - 1]].loop];
+    IR_ASSERT(l->extent == longest_step(k, outer));
+    l->within = outer;
 }
 
 int kb_end_matmul(kb_kernel *k, int a, int b) {
@@ -212,4 +231,16 @@ int64_t kb_divisor(int64_t n, int64_t most) {
     for (int64_t d = most; d > 1; d--)
         if (n % d == 0) return d;
     return 1;
+}
+
+int64_t kb_chunk(int64_t n, int64_t most) {
+    int64_t even = kb_divisor(n, most), parts = (n + most - 1) / most;
+    return 2 * even > most || even == n ? even : (n + parts - 1) / parts;
+}
+
+int64_t kb_part(int64_t n, int64_t most, int64_t unit) {
+    int64_t even = kb_divisor(n, most);
+    if (2 * even > most || even == n) return n / even;
+    int64_t part = (n + most - 1) / most;
+    return part > unit ? (part + unit - 1) / unit * unit : part;
 }

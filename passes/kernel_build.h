@@ -29,10 +29,14 @@ ir_kernel kb_finish(kb_kernel *k);
 int kb_param(kb_kernel *k, const char *name, ir_dtype dtype, bool written);
 /* Opens a loop and returns its loop id; the statement's body follows until kb_end. */
 int kb_loop(kb_kernel *k, const char *name, int64_t extent, int64_t step);
+/* A loop over the current step of `outer`. */
+int kb_loop_within(kb_kernel *k, const char *name, int outer, int64_t step);
 int kb_parallel(kb_kernel *k, const char *name, int64_t extent, int64_t step);
 /* Opens a matmul over k; operand a and b are set by kb_end_matmul, which returns the statement. */
 int kb_matmul(kb_kernel *k, const char *name, int64_t extent, int init, ir_extent rows,
               ir_extent cols);
+/* The open matmul runs over the current step of `outer`, as long as its extent or shorter. */
+void kb_matmul_within(kb_kernel *k, int outer);
 int kb_end_matmul(kb_kernel *k, int a, int b);
 void kb_end(kb_kernel *k);
 
@@ -64,5 +68,10 @@ void kb_guard(ir_access *access, ir_affine value, int64_t limit);
 
 /* The largest divisor of n that is at most `most` (at least 1). */
 int64_t kb_divisor(int64_t n, int64_t most);
+/* The size of a part when n is cut into at most `most` parts: all equal if a divisor makes nearly
+ * as many, else the last is shorter; a multiple of `unit` if one unit of each part is not all. */
+int64_t kb_part(int64_t n, int64_t most, int64_t unit);
+/* The same with parts of at most `most`. */
+int64_t kb_chunk(int64_t n, int64_t most);
 
 #endif

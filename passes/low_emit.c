@@ -62,7 +62,7 @@ low_unit *low_finish(low_context *ctx) {
     unit->arguments = ctx->arguments;
     unit->argument_count = ctx->argument_count;
     unit->section = section_of(ctx);
-    unit->sample_local = ctx->sample_loop >= 0;
+    unit->sample_local = ctx->sample_local;
     ctx->memo->next = low->memos;
     low->memos = ctx->memo;
     ctx->memo = NULL;
@@ -161,7 +161,8 @@ int low_buffer_param(low_context *ctx, const char *name, int32_t buffer, bool wr
     ir_dtype dtype = ctx->low->plan->buffers[buffer].dtype;
     low_argument *a =
         IR_PUSH(ctx->low->scratch, ctx->arguments, ctx->argument_count, ctx->argument_capacity);
-    *a = (low_argument){.buffer = buffer, .root = -1, .written = written, .sliced = sliced};
+    *a = (low_argument){
+        .buffer = buffer, .root = -1, .written = written, .sliced = sliced && ctx->sample_local};
     return kb_param(&ctx->k, name, dtype, written);
 }
 
@@ -170,9 +171,31 @@ bool low_batched(const low_state *low, ir_value value) {
     return !low->fixed[value.id] && node->type.rank > 0 && node->type.dim[0] == low->batch;
 }
 
+void low_loop_samples(low_context *ctx, int64_t count) {
+    ctx->sample_loop = kb_parallel(&ctx->k, "n", count, 1);
+    ctx->sample_local = count == ctx->low->batch;
+}
+
 void low_open_samples(low_context *ctx, int group) {
-    ctx->sample_loop = kb_parallel(&ctx->k, "n", ctx->group_size[group], 1);
+    low_loop_samples(ctx, ctx->group_size[group]);
     ctx->index[group] = kb_plus(kb_affine(0), ctx->sample_loop, 1);
+}
+
+bool low_in_a_row(const low_context *ctx) {
+    return ctx->sample_local && low_by_sample(ctx->low) && section_of(ctx) == LOW_MAIN;
+}
+
+int low_open_parts(low_context *ctx, int64_t size, int64_t least, int64_t unit) {
+    int64_t most = size / least < LOW_PARTS ? size / least : LOW_PARTS;
+    if (ctx->k.kernel.tasks >= LOW_ENOUGH_TASKS || most < 2 || low_in_a_row(ctx)) return -1;
+    int64_t part = kb_part(size, most, unit);
+    return part < size ? kb_parallel(&ctx->k, "p", size, part) : -1;
+}
+
+int low_loop_part(low_context *ctx, const char *name, int part, low_steps over) {
+    return part >= 0
+               ? kb_loop_within(&ctx->k, name, part, over.step)
+               : kb_loop(&ctx->k, name, over.size, over.step < over.size ? over.step : over.size);
 }
 
 static const char *param_name(low_context *ctx, bool written) {
@@ -191,7 +214,7 @@ int low_param(low_context *ctx, ir_value value, bool written, bool elementwise) 
     for (size_t i = 0; i < before; i++)
         if (ctx->arguments[i].buffer == buffer && ctx->arguments[i].written == written)
             had_elementwise = ctx->arguments[i].elementwise;
-    bool sliced = ctx->sample_loop >= 0 && low_batched(low, (ir_value){(uint32_t)root});
+    bool sliced = low_batched(low, (ir_value){(uint32_t)root});
     int param = low_buffer_param(ctx, param_name(ctx, written), buffer, written, sliced);
     ctx->arguments[param].elementwise = had_elementwise && elementwise;
     ctx->arguments[param].root = root;

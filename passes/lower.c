@@ -214,6 +214,8 @@ static void make_result_buffers(low_state *low) {
     }
 }
 
+enum { COPY_PART = 16384 }; /* elements, at least */
+
 static void fill_unit(low_state *low, int32_t dst, double value, low_section section) {
     ir_buffer *b = &low->plan->buffers[dst];
     int64_t elements = b->bytes / (int64_t)ir_dtype_size(b->dtype);
@@ -221,10 +223,13 @@ static void fill_unit(low_state *low, int32_t dst, double value, low_section sec
     low_context ctx = low_begin(low, NULL, "fill");
     ctx.section = section;
     int to = low_buffer_param(&ctx, "out", dst, true, false);
-    int j = kb_loop(&ctx.k, "j", elements, elements < step ? elements : step);
-    low_store_as(&ctx, kb_access(to, kb_plus(kb_affine(0), j, 1), 0, 1), IR_FIXED(1), IR_STEP_OF(j),
+    int p = low_open_parts(&ctx, elements, COPY_PART, step);
+    int j = low_loop_part(&ctx, "j", p, (low_steps){elements, step});
+    ir_affine at = kb_plus(kb_plus(kb_affine(0), p, 1), j, 1);
+    low_store_as(&ctx, kb_access(to, at, 0, 1), IR_FIXED(1), IR_STEP_OF(j),
                  kb_constant(&ctx.k, value));
-    kb_end(&ctx.k);
+    while (ctx.k.depth)
+        kb_end(&ctx.k);
     low_finish(&ctx);
 }
 
@@ -234,13 +239,15 @@ low_unit *low_copy_unit(low_state *low, int32_t src, int32_t dst, low_section se
     int64_t step = 4LL * low->machine->lanes;
     low_context ctx = low_begin(low, NULL, "copy");
     ctx.section = section;
-    int j = kb_loop(&ctx.k, "j", elements, elements < step ? elements : step);
+    int p = low_open_parts(&ctx, elements, COPY_PART, step);
+    int j = low_loop_part(&ctx, "j", p, (low_steps){elements, step});
     int from = low_buffer_param(&ctx, "in", src, false, false);
     int to = low_buffer_param(&ctx, "out", dst, true, false);
-    ir_affine at = kb_plus(kb_affine(0), j, 1);
+    ir_affine at = kb_plus(kb_plus(kb_affine(0), p, 1), j, 1);
     int v = kb_load(&ctx.k, kb_access(from, at, 0, 1), IR_FIXED(1), IR_STEP_OF(j));
     kb_store(&ctx.k, kb_access(to, at, 0, 1), v);
-    kb_end(&ctx.k);
+    while (ctx.k.depth)
+        kb_end(&ctx.k);
     return low_finish(&ctx);
 }
 

@@ -43,12 +43,14 @@ typedef struct low_unit {
     bool done;         /* scheduled */
 } low_unit;
 
-typedef struct low_pack { /* a weight packed for a matrix product, made once per value and form */
-    int32_t value;        /* root of the weight */
-    int form;             /* enum in tile_matmul.c */
-    int64_t panel;        /* columns of a panel */
+typedef struct low_pack { /* a weight packed for products or windows, made once per layout */
+    int32_t value;        /* root of the weight: read under other shapes, it is another layout */
+    int form;             /* enum in tile_matmul.c, tile_window.c */
     int32_t scale;        /* root of the per-sample scale, or -1 */
-    int32_t buffer;
+    int64_t groups;
+    int64_t k, cols; /* of one group; taps and channels of a window */
+    int64_t panel;   /* columns of a panel, or 0 */
+    int32_t buffer;  /* -1 until it is packed */
 } low_pack;
 
 /* The statements that hold the tiles of values in the current block of one kernel. Forgetting them
@@ -67,7 +69,7 @@ typedef struct low_state {
     ir_arena *scratch; /* dies with the lowering */
     ir_plan *plan;
     bool sample_major; /* products stream their weights per sample (lower.c) */
-    int64_t batch;     /* dimension 0 of the inputs */
+    int64_t batch;     /* ir_graph_batch: what units that work sample by sample agree on */
     int32_t *root;     /* per node: the node whose buffer it shares (through reshapes) */
     int32_t **users;   /* per root: nodes that read it, ascending */
     size_t *user_count;
@@ -106,7 +108,8 @@ typedef struct low_context {
     ir_affine index[IR_MAX_RANK]; /* of each group, at the tile's first element */
     int row_group, col_group;     /* -1: the tile has one row */
     ir_extent rows, cols;
-    int sample_loop;   /* loop over samples, or -1 */
+    int sample_loop;   /* loop over dimension 0 of the domain, or -1 */
+    bool sample_local; /* sample_loop runs over the batch: its slices are those of other units */
     int section;       /* low_section if the caller knows it, or -1 */
     int correction[2]; /* 1 - beta^step of the Adam moments, or 0 before low_prelude */
 } low_context;
@@ -150,8 +153,22 @@ void low_set_groups(low_context *ctx, ir_type domain, int count, const int *ends
 /* Merges as many dimensions as all `types` allow; split[d] forbids merging d with d + 1. */
 void low_collapse(low_context *ctx, ir_type domain, const ir_type *types, size_t count,
                   const bool *split);
-/* Opens the loops over samples: the unit becomes sample-local. */
+typedef struct low_steps {
+    int64_t size, step;
+} low_steps;
+
+/* Opens a loop over `count` samples; the unit becomes sample-local if they are the batch. */
+void low_loop_samples(low_context *ctx, int64_t count);
+/* The same over a group, which is all of dimension 0. */
 void low_open_samples(low_context *ctx, int group);
+/* Whether the schedule runs all tasks of a sample in a row, on one worker: more gain nothing. */
+bool low_in_a_row(const low_context *ctx);
+/* Where the loops so far give few tasks, cuts `size` into parallel parts of at least `least`, whole
+ * units but the last; returns the loop over parts, or -1 if it stays whole. */
+enum { LOW_ENOUGH_TASKS = 8, LOW_PARTS = 16 };
+int low_open_parts(low_context *ctx, int64_t size, int64_t least, int64_t unit);
+/* A loop over `size`, or over the current part of it where there are parts. */
+int low_loop_part(low_context *ctx, const char *name, int part, low_steps over);
 bool low_batched(const low_state *low, ir_value value); /* dimension 0 is the batch */
 int64_t low_stride(const low_context *ctx, ir_type type, int group);
 ir_access low_access(const low_context *ctx, ir_type type, int param);
@@ -185,12 +202,15 @@ typedef struct low_tile {
     int64_t rows, cols;
 } low_tile;
 low_tile low_choose_tile(const ir_machine *m, int64_t rows, int64_t cols, int64_t k);
+/* tile_matmul.c: the buffer of what is packed like `key`, -1 if nothing is; valid until the next
+ * call */
+int32_t *low_find_pack(low_state *low, low_pack key);
 /* tile_rows.c: (batch | sites between | last dimension), or (rows | columns) for rank 2 */
 void low_row_groups(low_context *ctx, ir_type domain);
 /* tile_window.c: the weight (C,1,kh,kw) of a window packed tap-major, (kh kw, C) */
 int32_t low_packed_taps(low_state *low, ir_value w);
-/* tile_weight_grad.c: result = sum of partial (batch, elements) over the batch */
-void low_sum_partials(low_state *low, int32_t partial, int32_t anchor, int64_t elements);
+/* tile_weight_grad.c: the anchor's value = sum of the rows of partial (samples, elements) */
+void low_sum_partials(low_state *low, int32_t partial, int32_t anchor);
 
 /* scalar_rules.c: the tile of a pointwise node from the tiles of its operands */
 /* Computes what depends on the step alone, once per task, before the serial loops open. */

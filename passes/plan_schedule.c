@@ -84,8 +84,7 @@ static bool ready(const schedule *s, const low_unit *unit) {
 
 /* What the open region computed may be read by the slice of the same sample only. */
 static bool can_join(const schedule *s, const low_unit *unit) {
-    const low_state *low = s->low;
-    if (!unit->sample_local || unit->kernel.tasks % low->batch) return false;
+    if (!unit->sample_local) return false;
     if (s->open < 0) return true;
     for (size_t i = 0; i < unit->argument_count; i++) {
         int32_t w = s->writer[unit->arguments[i].buffer];

@@ -7,7 +7,7 @@
  */
 #include "lowering.h"
 
-enum { ENOUGH_TASKS = 8, VECTORS = 4 };
+enum { ENOUGH_WORK = 2048, VECTORS = 4 }; /* elements of a task */
 
 typedef struct map_shape {
     low_sums sums;
@@ -86,30 +86,21 @@ static void open_outer(low_context *ctx, const map_shape *shape, int rows, int c
     }
 }
 
-/* Cuts a group into equal parallel parts if there are few tasks; returns the size of a part. */
-static int64_t open_parts(low_context *ctx, int group, int64_t least) {
-    int64_t size = ctx->group_size[group], parts = 1;
-    if (ctx->k.kernel.tasks < ENOUGH_TASKS && size >= 2 * least)
-        parts = kb_divisor(size, size / least < 2 * ENOUGH_TASKS ? size / least : 2 * ENOUGH_TASKS);
-    if (parts == 1) return size;
-    int loop = kb_parallel(&ctx->k, "p", parts, 1);
-    ctx->index[group] = kb_plus(kb_affine(0), loop, size / parts);
-    return size / parts;
+/* A loop over a group, or over the current part of it. */
+static int loop_over(low_context *ctx, const char *name, int group, int part, int64_t step) {
+    int loop = low_loop_part(ctx, name, part, (low_steps){ctx->group_size[group], step});
+    ctx->index[group] = kb_plus(kb_plus(kb_affine(0), part, 1), loop, 1);
+    return loop;
 }
 
-static void open_cols(low_context *ctx, int group, int64_t extent, int64_t step, bool parallel) {
-    if (step > extent) step = extent;
-    int loop =
-        parallel ? kb_parallel(&ctx->k, "j", extent, step) : kb_loop(&ctx->k, "j", extent, step);
-    ctx->index[group] = kb_plus(ctx->index[group], loop, 1);
+static void open_cols(low_context *ctx, int group, int part, int64_t step) {
+    int loop = loop_over(ctx, "j", group, part, step);
     ctx->col_group = group;
     ctx->cols = IR_STEP_OF(loop);
 }
 
-static void open_rows(low_context *ctx, int group, int64_t extent, int64_t step) {
-    if (step > extent) step = extent;
-    int loop = kb_loop(&ctx->k, "r", extent, step);
-    ctx->index[group] = kb_plus(ctx->index[group], loop, 1);
+static void open_rows(low_context *ctx, int group, int part, int64_t step) {
+    int loop = loop_over(ctx, "r", group, part, step);
     ctx->row_group = group;
     ctx->rows = IR_STEP_OF(loop);
 }
@@ -129,14 +120,16 @@ static void emit_plain(low_context *ctx, const map_shape *shape) {
     open_outer(ctx, shape, rows, cols);
     if (rows >= 0) {
         int64_t width = ctx->group_size[cols] < wide ? ctx->group_size[cols] : wide;
-        int64_t part = open_parts(ctx, rows, 1 + 2048 / ctx->group_size[cols]);
+        int64_t step = width * 2 <= wide ? wide / width : 1;
+        int64_t least = 1 + ENOUGH_WORK / ctx->group_size[cols];
+        int part = low_open_parts(ctx, ctx->group_size[rows], least, step);
         low_prelude(ctx);
-        open_rows(ctx, rows, part, width * 2 <= wide ? wide / width : 1);
-        open_cols(ctx, cols, ctx->group_size[cols], width, false);
+        open_rows(ctx, rows, part, step);
+        open_cols(ctx, cols, -1, width);
     } else {
-        int64_t part = open_parts(ctx, cols, 2048);
+        int part = low_open_parts(ctx, ctx->group_size[cols], ENOUGH_WORK, wide);
         low_prelude(ctx);
-        open_cols(ctx, cols, part, wide, false);
+        open_cols(ctx, cols, part, wide);
     }
     low_store_members(ctx);
     close_all(ctx);
@@ -156,7 +149,7 @@ static void open_summed(low_context *ctx, sum_levels *s, const low_sums *sums, i
     for (int g = first; g <= last; g++) {
         low_sums *level = &s->level[s->count];
         *level = started;
-        open_rows(ctx, g, ctx->group_size[g], 1);
+        open_rows(ctx, g, -1, 1);
         for (int i = 0; i < sums->count; i++)
             level->carry[i] =
                 kb_carry(&ctx->k, s->count ? s->level[s->count - 1].carry[i] : started.start[i],
@@ -178,7 +171,11 @@ static void emit_keeping_columns(low_context *ctx, map_shape *shape) {
     int cols = ctx->groups - 1;
     open_outer(ctx, shape, -1, cols);
     int64_t wide = (int64_t)VECTORS * ctx->low->machine->lanes;
-    open_cols(ctx, cols, ctx->group_size[cols], wide, true);
+    int64_t size = ctx->group_size[cols];
+    int j = kb_parallel(&ctx->k, "j", size, wide < size ? wide : size);
+    ctx->index[cols] = kb_plus(ctx->index[cols], j, 1);
+    ctx->col_group = cols;
+    ctx->cols = IR_STEP_OF(j);
     sum_levels levels;
     open_summed(ctx, &levels, &shape->sums, shape->first_summed, shape->last_summed, ctx->cols);
     low_store_members(ctx);
@@ -196,7 +193,7 @@ static void emit_taking_columns(low_context *ctx, map_shape *shape) {
     low_sums inner = shape->sums;
     if (!levels.count) low_sums_start(ctx, &inner);
     int64_t wide = 2LL * VECTORS * ctx->low->machine->lanes;
-    open_cols(ctx, cols, ctx->group_size[cols], wide, false);
+    open_cols(ctx, cols, -1, wide);
     ctx->row_group = -1;
     ctx->rows = IR_FIXED(1);
     for (int i = 0; i < inner.count; i++)

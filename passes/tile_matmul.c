@@ -5,12 +5,15 @@
  * panel accumulators stays in registers while k runs; what is left of a row or column gets a
  * smaller tile.
  *
- *     parallel n, parallel j, loop r { acc = matmul k; epilogue; stores }     weights fit the cache
- *     parallel j, loop n, loop r     { ... }                                  large weights: once
+ *     parallel n, j, [rows p], loop r         { acc = matmul k; epilogue; stores }  weights fit L2
+ *     parallel j, [rows p], loop n, loop r    { ... }                    large weights: once
  */
 #include "lowering.h"
 
 enum { FORM_NT, FORM_NN, TILE_OVERHEAD = 14 };
+/* Rows are cut where there are fewer tasks than enough, into tasks of at least so many
+ * multiply-accumulates (2 us): enough for many cores, and few enough to reuse a panel. */
+enum { ENOUGH_PRODUCT_TASKS = 16, PRODUCT_TASKS = 64, PRODUCT_WORK = 1 << 18, PACK_WORK = 2048 };
 
 static int64_t vectors_of(int64_t cols, int64_t lanes) {
     int64_t count = 0;
@@ -77,13 +80,14 @@ typedef struct product {
 static void emit_pack_loops(low_context *ctx, const product *p, int src, int dst) {
     int g = p->groups > 1 ? kb_parallel(&ctx->k, "g", p->groups, 1) : -1;
     int j = kb_parallel(&ctx->k, "j", p->cols, p->panel);
-    int k = kb_loop(&ctx->k, "k", p->k, p->k < 8 ? p->k : 8);
+    int part = low_open_parts(ctx, p->k, 1 + PACK_WORK / p->panel, 8);
+    int k = low_loop_part(ctx, "k", part, (low_steps){p->k, 8});
     int64_t along_k = p->form == FORM_NT ? 1 : p->cols;
     int64_t along_j = p->form == FORM_NT ? p->k : 1;
     ir_affine from = kb_plus(kb_plus(kb_affine(0), k, along_k), j, along_j);
     ir_affine to = kb_plus(kb_plus(kb_affine(0), k, p->panel), j, p->k);
-    from = kb_plus(from, g, p->k * p->cols);
-    to = kb_plus(to, g, p->packed);
+    from = kb_plus(kb_plus(from, part, along_k), g, p->k * p->cols);
+    to = kb_plus(kb_plus(to, part, p->panel), g, p->packed);
     int tile =
         kb_load(&ctx->k, kb_access(src, from, along_k, along_j), IR_STEP_OF(k), IR_STEP_OF(j));
     kb_store(&ctx->k, kb_access(dst, to, p->panel, 1), tile);
@@ -91,22 +95,34 @@ static void emit_pack_loops(low_context *ctx, const product *p, int src, int dst
         kb_end(&ctx->k);
 }
 
-static int32_t *find_pack(low_state *low, const product *p, int32_t value, int32_t scale) {
+int32_t *low_find_pack(low_state *low, low_pack key) {
     for (size_t i = 0; i < low->pack_count; i++) {
         low_pack *q = &low->packs[i];
-        if (q->value == value && q->form == p->form && q->panel == p->panel && q->scale == scale)
+        if (q->value == key.value && q->form == key.form && q->scale == key.scale &&
+            q->groups == key.groups && q->k == key.k && q->cols == key.cols &&
+            q->panel == key.panel)
             return &q->buffer;
     }
+    key.buffer = -1;
     low_pack *q = IR_PUSH(low->scratch, low->packs, low->pack_count, low->pack_capacity);
-    *q = (low_pack){value, p->form, p->panel, scale, -1};
+    *q = key;
     return &q->buffer;
 }
 
+static int32_t *find_pack(low_state *low, const product *p, int32_t scale) {
+    return low_find_pack(low, (low_pack){.value = low_root(low, p->w),
+                                         .form = p->form,
+                                         .scale = scale,
+                                         .groups = p->groups,
+                                         .k = p->k,
+                                         .cols = p->cols,
+                                         .panel = p->panel});
+}
+
 static int32_t packed_weight(low_state *low, const product *p) {
-    int32_t root = low_root(low, p->w);
-    int32_t *buffer = find_pack(low, p, root, -1);
+    int32_t *buffer = find_pack(low, p, -1);
     if (*buffer >= 0) return *buffer;
-    bool fixed = low->fixed[root];
+    bool fixed = low->fixed[low_root(low, p->w)];
     bool keep = fixed && low->graph->kind == IR_KIND_INFER;
     ir_type type = ir_type_make(IR_F32, 1, (int64_t[]){p->packed * p->groups});
     *buffer = low_new_buffer(low, "packed", IR_F32, type, p->packed * p->groups,
@@ -116,30 +132,31 @@ static int32_t packed_weight(low_state *low, const product *p) {
     int src = low_param(&ctx, p->w, false, false);
     emit_pack_loops(&ctx, p, src, low_buffer_param(&ctx, "packed", *buffer, true, false));
     low_finish(&ctx);
-    return *find_pack(low, p, root, -1);
+    return *find_pack(low, p, -1);
 }
 
-/* packed[n][j][k][c] = s[n][k] packed[j][k][c] */
+/* packed[n][j][k][c] = s[n][k] packed[j][k][c], n over dimension 0 of x */
 static int32_t scaled_weight(low_state *low, const product *p) {
-    int32_t root = low_root(low, p->w);
     int32_t plain = packed_weight(low, p);
-    int32_t *buffer = find_pack(low, p, root, p->scale);
+    int32_t *buffer = find_pack(low, p, p->scale);
     if (*buffer >= 0) return *buffer;
-    ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){low->batch, p->packed});
-    *buffer = low_new_buffer(low, "scaled", IR_F32, type, low->batch * p->packed, IR_BUFFER_ARENA);
+    int64_t samples = ir_type_of(low->graph, p->x).dim[0];
+    ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){samples, p->packed});
+    *buffer = low_new_buffer(low, "scaled", IR_F32, type, samples * p->packed, IR_BUFFER_ARENA);
     int32_t result = *buffer;
     low_context ctx = low_begin(low, NULL, "scale_pack");
     ctx.section = LOW_MAIN;
-    ctx.sample_loop = kb_parallel(&ctx.k, "n", low->batch, 1);
+    low_loop_samples(&ctx, samples);
     int n = ctx.sample_loop;
     int src = low_buffer_param(&ctx, "packed", plain, false, false);
     int s = low_param(&ctx, (ir_value){(uint32_t)p->scale}, false, false);
     int dst = low_buffer_param(&ctx, "scaled", result, true, true);
+    int part = low_open_parts(&ctx, p->k, 1 + PACK_WORK / p->cols, 4);
     int j = kb_loop(&ctx.k, "j", p->cols, p->panel);
-    int k = kb_loop(&ctx.k, "k", p->k, p->k < 4 ? p->k : 4);
-    ir_affine at = kb_plus(kb_plus(kb_affine(0), k, p->panel), j, p->k);
+    int k = low_loop_part(&ctx, "k", part, (low_steps){p->k, 4});
+    ir_affine at = kb_plus(kb_plus(kb_plus(kb_affine(0), part, p->panel), k, p->panel), j, p->k);
     int w = kb_load(&ctx.k, kb_access(src, at, p->panel, 1), IR_STEP_OF(k), IR_STEP_OF(j));
-    ir_affine s_at = kb_plus(kb_plus(kb_affine(0), n, p->k), k, 1);
+    ir_affine s_at = kb_plus(kb_plus(kb_plus(kb_affine(0), n, p->k), part, 1), k, 1);
     int scale = kb_load(&ctx.k, kb_access(s, s_at, 1, 0), IR_STEP_OF(k), IR_FIXED(1));
     int value = kb_map2(&ctx.k, IR_TILE_mul, w, scale);
     kb_store(&ctx.k, kb_access(dst, kb_plus(at, n, p->packed), p->panel, 1), value);
@@ -149,8 +166,15 @@ static int32_t scaled_weight(low_state *low, const product *p) {
     return result;
 }
 
+typedef struct product_place {
+    int x, w;     /* parameters */
+    int g, j;     /* loops over groups and panels, or -1 */
+    int part;     /* loop over parts of the rows, or -1 */
+    int64_t rows; /* of a tile */
+} product_place;
+
 /* The product at the current tile: rows of x against a panel of the packed weight. */
-static int emit_product(low_context *ctx, const product *p, int x, int w, int g, int j) {
+static int emit_product(low_context *ctx, const product *p, const product_place *at) {
     ir_type type = ir_type_of(ctx->low->graph, p->x);
     int64_t lda = type.dim[type.rank - 1];
     int64_t rows = ctx->row_group >= 0 ? lda : 0;
@@ -162,13 +186,14 @@ static int emit_product(low_context *ctx, const product *p, int x, int w, int g,
             x_at = kb_plus(x_at, index.term[t].loop, index.term[t].factor * stride);
         stride *= ctx->group_size[d];
     }
-    x_at = kb_plus(x_at, g, p->k);
-    ir_affine w_at = kb_plus(kb_plus(kb_affine(0), j, p->k), g, p->packed);
+    x_at = kb_plus(x_at, at->g, p->k);
+    ir_affine w_at = kb_plus(kb_plus(kb_affine(0), at->j, p->k), at->g, p->packed);
     if (p->scale >= 0) w_at = kb_plus(w_at, ctx->sample_loop, p->packed);
     int k = kb_matmul(&ctx->k, "k", p->k, IR_NO_STMT, ctx->rows, ctx->cols);
-    int a = kb_load(&ctx->k, kb_access(x, kb_plus(x_at, k, 1), rows, 0), ctx->rows, IR_FIXED(1));
-    int b =
-        kb_load(&ctx->k, kb_access(w, kb_plus(w_at, k, p->panel), 0, 1), IR_FIXED(1), ctx->cols);
+    int a =
+        kb_load(&ctx->k, kb_access(at->x, kb_plus(x_at, k, 1), rows, 0), ctx->rows, IR_FIXED(1));
+    int b = kb_load(&ctx->k, kb_access(at->w, kb_plus(w_at, k, p->panel), 0, 1), IR_FIXED(1),
+                    ctx->cols);
     return kb_end_matmul(&ctx->k, a, b);
 }
 
@@ -184,20 +209,36 @@ static int row_group_of(const low_context *ctx) {
     return ctx->groups == 2 && ctx->sample_loop >= 0 ? -1 : ctx->groups - 2;
 }
 
-static void emit_rows(low_context *ctx, const product *p, int x, int w, int g, int j,
-                      int64_t step) {
+/* Cuts the rows into parallel parts of whole tiles where panels and samples make few tasks. Column
+ * sums run along all rows, hence keep them together. */
+static int open_row_parts(low_context *ctx, const product *p, int rows, int64_t tile_rows) {
+    int64_t tasks = ctx->k.kernel.tasks;
+    if (rows < 0 || tasks >= ENOUGH_PRODUCT_TASKS || low_sums_find(ctx).count || low_in_a_row(ctx))
+        return -1;
+    int64_t size = ctx->group_size[rows], samples = rows == 1 ? ctx->group_size[0] : 1;
+    int64_t work = samples * p->groups * size * p->k * p->cols;
+    int64_t most =
+        (work < (int64_t)PRODUCT_TASKS * PRODUCT_WORK ? work / PRODUCT_WORK : PRODUCT_TASKS) /
+        tasks;
+    if (most < 2) return -1;
+    int64_t tiles = (size + tile_rows - 1) / tile_rows;
+    int64_t part = (tiles + most - 1) / most * tile_rows;
+    return part < size ? kb_parallel(&ctx->k, "p", size, part) : -1;
+}
+
+static void emit_rows(low_context *ctx, const product *p, const product_place *at) {
     int rows = row_group_of(ctx);
     low_sums sums = low_sums_find(ctx);
     low_sums_start(ctx, &sums);
     int r = -1;
     if (rows >= 0) {
-        r = kb_loop(&ctx->k, "r", ctx->group_size[rows], step);
-        ctx->index[rows] = kb_plus(kb_affine(0), r, 1);
+        r = low_loop_part(ctx, "r", at->part, (low_steps){ctx->group_size[rows], at->rows});
+        ctx->index[rows] = kb_plus(kb_plus(kb_affine(0), at->part, 1), r, 1);
         ctx->row_group = rows;
         ctx->rows = IR_STEP_OF(r);
         low_sums_begin(ctx, &sums, ctx->cols);
     }
-    low_bind(ctx, ctx->cluster->anchor, emit_product(ctx, p, x, w, g, j));
+    low_bind(ctx, ctx->cluster->anchor, emit_product(ctx, p, at));
     low_store_members(ctx);
     low_sums_add(ctx, &sums);
     if (r >= 0) kb_end(&ctx->k);
@@ -219,19 +260,21 @@ static void emit_product_kernel(low_state *low, const low_cluster *cluster, prod
     int32_t weight = p.scale >= 0 ? scaled_weight(low, &p) : packed_weight(low, &p);
     bool by_panel = panel_major(&ctx, &p);
     if (alone || (ctx.groups == 3 && !by_panel)) low_open_samples(&ctx, 0);
-    int g = p.groups > 1 ? kb_parallel(&ctx.k, "g", p.groups, 1) : -1;
-    int j = kb_parallel(&ctx.k, "j", p.cols, p.panel);
+    product_place at = {.g = -1, .rows = tile.rows};
+    if (p.groups > 1) at.g = kb_parallel(&ctx.k, "g", p.groups, 1);
+    at.j = kb_parallel(&ctx.k, "j", p.cols, p.panel);
+    at.part = open_row_parts(&ctx, &p, rows, tile.rows);
     if (ctx.groups == 3 && by_panel) {
         int n = kb_loop(&ctx.k, "n", ctx.group_size[0], 1);
         ctx.index[0] = kb_plus(kb_affine(0), n, 1);
     }
     int cols = ctx.groups - 1;
-    ctx.index[cols] = kb_plus(kb_plus(kb_affine(0), j, 1), g, p.cols);
+    ctx.index[cols] = kb_plus(kb_plus(kb_affine(0), at.j, 1), at.g, p.cols);
     ctx.col_group = cols;
-    ctx.cols = IR_STEP_OF(j);
-    int x = low_param(&ctx, p.x, false, false);
-    int w = low_buffer_param(&ctx, "packed", weight, false, p.scale >= 0);
-    emit_rows(&ctx, &p, x, w, g, j, tile.rows);
+    ctx.cols = IR_STEP_OF(at.j);
+    at.x = low_param(&ctx, p.x, false, false);
+    at.w = low_buffer_param(&ctx, "packed", weight, false, p.scale >= 0);
+    emit_rows(&ctx, &p, &at);
     while (ctx.k.depth)
         kb_end(&ctx.k);
     ctx.k.kernel.macs = ir_node_cost(low->graph, (ir_value){(uint32_t)cluster->anchor}).macs;

@@ -1,16 +1,7 @@
 /* Moves: permute, unfold and fold; and random numbers. */
 #include "lowering.h"
 
-enum { MOVE_COLS = 16, MOVE_ROWS = 4 };
-
-static int loop_dim(low_context *ctx, int d, const char *name, int64_t step, bool parallel) {
-    int64_t size = ctx->domain.dim[d];
-    if (step > size) step = size;
-    int loop =
-        parallel ? kb_parallel(&ctx->k, name, size, step) : kb_loop(&ctx->k, name, size, step);
-    ctx->index[d] = kb_plus(kb_affine(0), loop, 1);
-    return loop;
-}
+enum { MOVE_COLS = 16, MOVE_ROWS = 4, MOVE_WORK = 2048 }; /* elements of a task, at least */
 
 static void one_group_per_dim(low_context *ctx, ir_type domain) {
     int ends[IR_MAX_RANK];
@@ -39,21 +30,24 @@ void pass_tile_permute(low_state *low, const low_cluster *cluster) {
     int last = to.rank - 1, rows = to.rank - 2;
     bool samples = low_batched(low, node->operand[0]) && node->attrs.order.item[0] == 0 && rows > 0;
     ir_affine src = kb_affine(0), dst = kb_affine(0);
+    int cut = rows > 0 ? 1 : 0; /* the dimension that is cut where there are few tasks */
+    while (cut > 0 && cut < rows && to.dim[cut] == 1)
+        cut++;
     for (int d = 0; d < to.rank; d++) {
-        bool parallel = d == 0 && rows > 0;
-        int loop = -1;
-        if (parallel && samples) {
+        low_steps over = {to.dim[d], d == last ? MOVE_COLS : d == rows ? MOVE_ROWS : 1};
+        int loop = -1, part = -1;
+        if (d == 0 && samples) {
             low_open_samples(&ctx, 0);
             loop = ctx.sample_loop;
+        } else if (d < cut) {
+            loop = kb_parallel(&ctx.k, "d", over.size, 1);
         } else {
-            loop = loop_dim(&ctx, d, "d",
-                            d == last   ? MOVE_COLS
-                            : d == rows ? MOVE_ROWS
-                                        : 1,
-                            parallel);
+            if (d == cut) part = low_open_parts(&ctx, over.size, 1 + MOVE_WORK / out[d], over.step);
+            loop = low_loop_part(&ctx, "d", part, over);
         }
-        src = kb_plus(src, loop, in[node->attrs.order.item[d]]);
-        dst = kb_plus(dst, loop, out[d]);
+        int64_t from_stride = in[node->attrs.order.item[d]];
+        src = kb_plus(kb_plus(src, part, from_stride), loop, from_stride);
+        dst = kb_plus(kb_plus(dst, part, out[d]), loop, out[d]);
         if (d == rows) ctx.rows = IR_STEP_OF(loop);
         if (d == last) ctx.cols = IR_STEP_OF(loop);
     }
@@ -99,11 +93,14 @@ static unfold_shape unfold_of(const ir_node *node, ir_type image, ir_type window
     return s;
 }
 
-/* Opens the loops over windows and their elements; inside, `image` meets `window`. */
-static unfold_place open_windows(low_context *ctx, const unfold_shape *s) {
+/* Opens the loops over windows and their elements; inside, `image` meets `window`. Lines of windows
+ * may go to several tasks where none writes what another does (`apart`). */
+static unfold_place open_windows(low_context *ctx, const unfold_shape *s, bool apart) {
     kb_kernel *k = &ctx->k;
     int64_t cg = s->c / s->groups, row = s->kh * s->kw * s->c;
-    int oy = kb_loop(k, "oy", s->oh, 1), ox = kb_loop(k, "ox", s->ow, 1);
+    int part = apart ? low_open_parts(ctx, s->oh, 1 + MOVE_WORK / (s->ow * row), 1) : -1;
+    int oy = low_loop_part(ctx, "oy", part, (low_steps){s->oh, 1});
+    int ox = kb_loop(k, "ox", s->ow, 1);
     int g = s->groups > 1 ? kb_loop(k, "g", s->groups, 1) : -1;
     int ky = kb_loop(k, "ky", s->kh, 1);
     int kx = s->runs ? -1 : kb_loop(k, "kx", s->kw, 1);
@@ -112,17 +109,20 @@ static unfold_place open_windows(low_context *ctx, const unfold_shape *s) {
     int c = kb_loop(k, "c", run, run < step ? run : step);
     int n = ctx->sample_loop;
     unfold_place p = {.cols = IR_STEP_OF(c)};
-    ir_affine y = kb_plus(kb_plus(kb_affine(-s->pad_h), oy, s->stride_h), ky, 1);
+    ir_affine y = kb_plus(kb_plus(kb_affine(-s->pad_h), part, s->stride_h), oy, s->stride_h);
+    y = kb_plus(y, ky, 1);
     ir_affine x = kb_plus(kb_plus(kb_affine(-s->pad_w), ox, s->stride_w), kx, 1);
     ir_affine at = kb_affine(0);
     at.base = y.base * s->w * s->c + x.base * s->c;
+    at = kb_plus(at, part, s->stride_h * s->w * s->c);
     at = kb_plus(kb_plus(at, oy, s->stride_h * s->w * s->c), ky, s->w * s->c);
     at = kb_plus(kb_plus(at, ox, s->stride_w * s->c), kx, s->c);
     at = kb_plus(kb_plus(kb_plus(at, g, cg), c, 1), n, s->h * s->w * s->c);
     p.image = kb_access(-1, at, 0, 1);
     if (s->pad_h) kb_guard(&p.image, y, s->h);
     if (s->pad_w) kb_guard(&p.image, x, s->w);
-    ir_affine to = kb_plus(kb_plus(kb_affine(0), oy, s->ow * row), ox, row);
+    ir_affine to = kb_plus(kb_plus(kb_affine(0), part, s->ow * row), oy, s->ow * row);
+    to = kb_plus(to, ox, row);
     to = kb_plus(kb_plus(to, g, s->kh * s->kw * cg), ky, s->kw * cg);
     to = kb_plus(kb_plus(kb_plus(to, kx, cg), c, 1), n, s->oh * s->ow * row);
     p.window = kb_access(-1, to, 0, 1);
@@ -138,7 +138,7 @@ void pass_tile_unfold(low_state *low, const low_cluster *cluster) {
     low_open_samples(&ctx, 0);
     int x = low_param(&ctx, node->operand[0], false, false);
     int y = low_param(&ctx, (ir_value){(uint32_t)cluster->anchor}, true, false);
-    unfold_place p = open_windows(&ctx, &s);
+    unfold_place p = open_windows(&ctx, &s, true);
     p.image.param = x;
     p.window.param = y;
     kb_store(&ctx.k, p.window, kb_load(&ctx.k, p.image, IR_FIXED(1), p.cols));
@@ -168,7 +168,7 @@ void pass_tile_fold(low_state *low, const low_cluster *cluster) {
         low_store_as(&ctx, kb_access(dx, at, 0, 1), IR_FIXED(1), IR_STEP_OF(t), kb_constant(k, 0));
         kb_end(k);
     }
-    unfold_place p = open_windows(&ctx, &s);
+    unfold_place p = open_windows(&ctx, &s, covers);
     p.image.param = dx;
     p.window.param = dy;
     int value = kb_load(k, p.window, IR_FIXED(1), p.cols);
@@ -185,9 +185,9 @@ void pass_tile_random_keep(low_state *low, const low_cluster *cluster) {
     int64_t rest = ir_type_elements(node->type) / samples;
     low_context ctx = low_begin(low, cluster, "random_keep");
     kb_kernel *k = &ctx.k;
-    ctx.sample_loop = kb_parallel(k, "n", samples, 1);
-    if (samples != low->batch) ctx.sample_loop = -1;
-    int n = 0, j = kb_loop(k, "j", rest, rest < low->machine->lanes ? rest : low->machine->lanes);
+    low_loop_samples(&ctx, samples);
+    int n = ctx.sample_loop,
+        j = kb_loop(k, "j", rest, rest < low->machine->lanes ? rest : low->machine->lanes);
     ctx.cols = IR_STEP_OF(j);
     int scalars = low_param(&ctx, node->operand[0], false, false);
     ctx.arguments[scalars].offset = 0; /* the whole struct: step at 1, seed at 2 */

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-enum { ROW_VECTORS = 8, ENOUGH_ROW_TASKS = 8 };
+enum { ROW_VECTORS = 8 };
 
 void low_row_groups(low_context *ctx, ir_type domain) {
     int last = domain.rank - 1;
@@ -37,13 +37,9 @@ static row_kernel begin_rows(low_state *low, const low_cluster *cluster, ir_type
         ctx->index[0] = kb_plus(kb_affine(0), kb_parallel(&ctx->k, "o", ctx->group_size[0], 1), 1);
     if (ctx->groups == 1 || alone) return rk;
     int rows = ctx->groups - 2;
-    int64_t size = ctx->group_size[rows], parts = 1;
-    if (ctx->k.kernel.tasks < ENOUGH_ROW_TASKS) parts = kb_divisor(size, 2 * ENOUGH_ROW_TASKS);
-    if (parts > 1) {
-        int p = kb_parallel(&ctx->k, "p", parts, 1);
-        ctx->index[rows] = kb_plus(ctx->index[rows], p, size / parts);
-    }
-    int r = kb_loop(&ctx->k, "r", size / parts, 1);
+    int p = low_open_parts(ctx, ctx->group_size[rows], 1, 1);
+    ctx->index[rows] = kb_plus(ctx->index[rows], p, 1);
+    int r = low_loop_part(ctx, "r", p, (low_steps){ctx->group_size[rows], 1});
     ctx->index[rows] = kb_plus(ctx->index[rows], r, 1);
     return rk;
 }

@@ -12,6 +12,8 @@
  */
 #include "lowering.h"
 
+enum { MOVE_WORK = 2048 }; /* elements of a task, at least */
+
 typedef struct tiles {
     int64_t n, kept, tile, c;
     int64_t spacing, border, grid_w;
@@ -61,10 +63,12 @@ typedef struct line_access {
     ir_extent cols;
 } line_access;
 
-/* Opens the loops over the lines of all tiles; inside, `image` meets `packed`. */
-static line_access open_lines(low_context *ctx, const tiles *t, int table) {
+/* Opens the loops over the lines of all tiles, or of those of a part of them (the loop `part`, or
+ * -1); inside, `image` meets `packed`. */
+static line_access open_lines(low_context *ctx, const tiles *t, int table, int part) {
     kb_kernel *kb = &ctx->k;
-    int n = ctx->sample_loop, k = kb_loop(kb, "k", t->kept, 1), y = kb_loop(kb, "y", t->tile, 1);
+    int n = ctx->sample_loop, k = low_loop_part(ctx, "k", part, (low_steps){t->kept, 1});
+    int y = kb_loop(kb, "y", t->tile, 1);
     int c = t->channels_first ? kb_loop(kb, "c", t->c, 1) : -1;
     int64_t run = t->channels_first ? t->tile : t->tile * t->c;
     int64_t step = 4LL * ctx->low->machine->lanes, pixel = t->channels_first ? 1 : t->c;
@@ -75,8 +79,10 @@ static line_access open_lines(low_context *ctx, const tiles *t, int table) {
     at = kb_plus(at, c, t->height * t->width);
     line_access l = {.image = kb_access(-1, at, 0, 1), .cols = IR_STEP_OF(j)};
     place_by_table(&l.image, t, table, n, k);
+    l.image.table_at = kb_plus(l.image.table_at, part, 1);
     int64_t line = t->tile * t->c;
     ir_affine own = kb_plus(kb_plus(kb_affine(0), n, t->kept * t->tile * line), k, t->tile * line);
+    own = kb_plus(own, part, t->tile * line);
     own = kb_plus(kb_plus(kb_plus(own, y, line), j, t->channels_first ? t->c : 1), c, 1);
     l.packed = kb_access(-1, own, 0, t->channels_first ? t->c : 1);
     return l;
@@ -95,7 +101,7 @@ static void emit_scatter(low_context *ctx, const tiles *t, int packed, int image
     ir_affine at = kb_plus(kb_plus(kb_affine(0), ctx->sample_loop, size), z, 1);
     low_store_as(ctx, kb_access(image, at, 0, 1), IR_FIXED(1), IR_STEP_OF(z), kb_constant(k, 0));
     kb_end(k);
-    line_access l = open_lines(ctx, t, table);
+    line_access l = open_lines(ctx, t, table, -1);
     l.image.param = image;
     l.packed.param = packed;
     int value = kb_load(k, l.packed, IR_FIXED(1), l.cols);
@@ -114,7 +120,8 @@ void pass_tile_gather_tiles(low_state *low, const low_cluster *cluster) {
     int x = low_param(&ctx, node->operand[0], false, false);
     int table = low_param(&ctx, node->operand[1], false, false);
     int y = low_param(&ctx, (ir_value){(uint32_t)cluster->anchor}, true, false);
-    line_access l = open_lines(&ctx, &t, table);
+    int part = low_open_parts(&ctx, t.kept, 1 + MOVE_WORK / (t.tile * t.tile * t.c), 1);
+    line_access l = open_lines(&ctx, &t, table, part);
     l.image.param = x;
     l.packed.param = y;
     kb_store(&ctx.k, l.packed, kb_load(&ctx.k, l.image, IR_FIXED(1), l.cols));
@@ -440,5 +447,5 @@ void pass_tile_sparse_window_dw(low_state *low, const low_cluster *cluster) {
     close_all(&ctx);
     k->kernel.macs = ir_node_cost(low->graph, (ir_value){(uint32_t)cluster->anchor}).macs;
     low_finish(&ctx);
-    low_sum_partials(low, partial, cluster->anchor, elements);
+    low_sum_partials(low, partial, cluster->anchor);
 }

@@ -16,7 +16,7 @@ typedef struct weight_grad {
     const ir_node *node;
     int64_t outputs, inputs; /* of one group: result (outputs, inputs) */
     int64_t groups;
-    int64_t samples, sites; /* rows = samples x sites */
+    int64_t samples, sites; /* rows = samples x sites, as x has them */
     int64_t lda, ldb;       /* columns of dy and x */
     bool by_sample;         /* partial results per sample */
     bool mapped;            /* x is computed as it is loaded */
@@ -32,14 +32,14 @@ static weight_grad describe(const low_state *low, const low_cluster *cluster) {
     w.ldb = x.dim[x.rank - 1];
     w.outputs = w.lda / w.groups;
     w.inputs = w.ldb / w.groups;
-    w.samples = dy.rank >= 3 ? dy.dim[0] : 1;
-    w.sites = ir_type_elements(dy) / w.lda / w.samples;
+    w.samples = x.rank >= 3 ? x.dim[0] : 1;
+    w.sites = ir_type_elements(x) / w.ldb / w.samples;
     w.mapped = cluster->count > 1;
     w.lone = w.sites == 1;
     /* A partial result per sample must pay: be no larger than the operands that would have to wait
      * for the other samples instead. */
     int64_t partial = w.lda * w.inputs, operands = w.sites * (w.lda + w.ldb);
-    w.by_sample = dy.rank >= 3 && low_batched(low, node->operand[0]) && w.sites > 1 &&
+    w.by_sample = x.rank >= 3 && low_batched(low, node->operand[1]) && w.sites > 1 &&
                   partial <= operands &&
                   partial * (int64_t)sizeof(float) <= low->machine->l2_bytes / 2;
     if (!w.by_sample && !w.mapped) {
@@ -73,8 +73,7 @@ static int64_t chunk_rows(const ir_machine *m, const weight_grad *w, int64_t blo
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
         if (most > limits[i]) most = limits[i];
     if (most < 16) most = 16;
-    int64_t chunk = kb_divisor(w->sites, most);
-    return chunk < 16 && w->sites <= 4 * MAX_CHUNK ? w->sites : chunk;
+    return kb_chunk(w->sites, most);
 }
 
 typedef struct grad_loops {
@@ -87,10 +86,11 @@ static int emit_product(low_context *ctx, const weight_grad *w, const grad_loops
     kb_kernel *k = &ctx->k;
     ir_extent rows = IR_STEP_OF(l->o), cols = IR_STEP_OF(l->j);
     int m = kb_matmul(k, "k", l->chunk, acc, rows, cols);
-    ir_affine row = kb_plus(kb_plus(kb_affine(0), m, 1), l->c, l->chunk);
-    ir_affine at = kb_plus(kb_plus(kb_affine(0), m, w->lda), l->c, l->chunk * w->lda);
+    kb_matmul_within(k, l->c);
+    ir_affine row = kb_plus(kb_plus(kb_affine(0), m, 1), l->c, 1);
+    ir_affine at = kb_plus(kb_plus(kb_affine(0), m, w->lda), l->c, w->lda);
     at = kb_plus(kb_plus(at, l->n, w->sites * w->lda), l->g, w->outputs);
-    at = kb_plus(kb_plus(at, l->o, 1), l->b, l->block);
+    at = kb_plus(kb_plus(at, l->o, 1), l->b, 1);
     int a = kb_load(k, kb_access(dy, at, 1, 0), rows, IR_FIXED(1));
     if (ctx->groups > 1) ctx->index[ctx->groups - 2] = row;
     if (ctx->groups == 3) ctx->index[0] = kb_plus(kb_affine(0), l->n, 1);
@@ -110,9 +110,8 @@ static int emit_product(low_context *ctx, const weight_grad *w, const grad_loops
 static int load_so_far(low_context *ctx, const weight_grad *w, const grad_loops *l,
                        ir_access access) {
     ir_affine before = kb_plus(kb_affine(-1), l->c, 1);
-    int64_t chunks = w->sites / l->chunk;
-    if (!w->by_sample) before = kb_plus(before, l->n, chunks);
-    kb_guard(&access, before, chunks * w->samples);
+    if (!w->by_sample) before = kb_plus(before, l->n, w->sites);
+    kb_guard(&access, before, w->sites * w->samples);
     return kb_load(&ctx->k, access, IR_STEP_OF(l->o), IR_STEP_OF(l->j));
 }
 
@@ -126,28 +125,28 @@ void pass_tile_matmul_tn(low_state *low, const low_cluster *cluster) {
     int64_t elements = w.lda * w.inputs;
     int32_t partial = -1;
     if (w.by_sample) {
-        l.n = ctx.sample_loop = kb_parallel(k, "n", w.samples, 1);
+        low_loop_samples(&ctx, w.samples);
+        l.n = ctx.sample_loop;
         ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){w.samples, elements});
         partial =
             low_new_buffer(low, "partial", IR_F32, type, w.samples * elements, IR_BUFFER_ARENA);
     }
     if (w.groups > 1) l.g = kb_parallel(k, "g", w.groups, 1);
     if (k->kernel.tasks < RESULT_BLOCKS) {
-        int64_t blocks = kb_divisor(w.outputs, RESULT_BLOCKS);
-        l.block = w.outputs / blocks;
-        if (blocks > 1) l.b = kb_parallel(k, "b", blocks, 1);
+        l.block = kb_part(w.outputs, RESULT_BLOCKS, 1);
+        if (l.block < w.outputs) l.b = kb_parallel(k, "b", w.outputs, l.block);
     }
     if (!w.by_sample && w.samples > 1) l.n = kb_loop(k, "n", w.samples, 1);
     low_tile tile = low_choose_tile(low->machine, l.block, w.inputs, l.chunk);
-    l.c = kb_loop(k, "c", w.sites / l.chunk, 1);
+    l.c = kb_loop(k, "c", w.sites, l.chunk);
     l.j = kb_loop(k, "j", w.inputs, tile.cols);
-    l.o = kb_loop(k, "o", l.block, tile.rows);
+    l.o = l.b >= 0 ? kb_loop_within(k, "o", l.b, tile.rows) : kb_loop(k, "o", l.block, tile.rows);
     int dy = low_param(&ctx, w.node->operand[0], false, false);
     ir_value self = {(uint32_t)cluster->anchor};
     int out = partial >= 0 ? low_buffer_param(&ctx, "partial", partial, true, true)
                            : low_param(&ctx, self, true, false);
     ir_affine at = kb_plus(kb_plus(kb_affine(0), l.o, w.inputs), l.j, 1);
-    at = kb_plus(kb_plus(at, l.b, l.block * w.inputs), l.g, w.outputs * w.inputs);
+    at = kb_plus(kb_plus(at, l.b, w.inputs), l.g, w.outputs * w.inputs);
     if (partial >= 0) at = kb_plus(at, l.n, elements);
     ir_access result = kb_access(out, at, w.inputs, 1);
     int acc = w.sites * w.samples == l.chunk || (w.by_sample && w.sites == l.chunk)
@@ -158,23 +157,25 @@ void pass_tile_matmul_tn(low_state *low, const low_cluster *cluster) {
         kb_end(k);
     k->kernel.macs = ir_node_cost(low->graph, self).macs;
     low_finish(&ctx);
-    if (partial >= 0) low_sum_partials(low, partial, cluster->anchor, elements);
+    if (partial >= 0) low_sum_partials(low, partial, cluster->anchor);
 }
 
-void low_sum_partials(low_state *low, int32_t partial, int32_t anchor, int64_t elements) {
+void low_sum_partials(low_state *low, int32_t partial, int32_t anchor) {
+    ir_type type = low->plan->buffers[partial].type;
+    int64_t samples = type.dim[0], elements = type.dim[1];
     low_context ctx = low_begin(low, NULL, "sum_partials");
     ctx.section = LOW_MAIN;
     kb_kernel *k = &ctx.k;
     int64_t wide = 4LL * low->machine->lanes;
-    int64_t parts = elements >= 8192 ? kb_divisor(elements, 2 * RESULT_BLOCKS) : 1;
-    int64_t size = elements / parts;
-    int p = parts > 1 ? kb_parallel(k, "p", parts, 1) : -1;
+    int64_t size = elements >= 8192 ? kb_part(elements, 2 * RESULT_BLOCKS, wide) : elements;
+    int p = size < elements ? kb_parallel(k, "p", elements, size) : -1;
     int src = low_buffer_param(&ctx, "partial", partial, false, false);
     int dst = low_param(&ctx, (ir_value){(uint32_t)anchor}, true, false);
-    int j = kb_loop(k, "j", size, wide < size ? wide : size);
-    ir_affine at = kb_plus(kb_plus(kb_affine(0), p, size), j, 1);
+    int j =
+        p >= 0 ? kb_loop_within(k, "j", p, wide) : kb_loop(k, "j", size, wide < size ? wide : size);
+    ir_affine at = kb_plus(kb_plus(kb_affine(0), p, 1), j, 1);
     int zero = kb_constant(k, 0);
-    int n = kb_loop(k, "n", low->batch, 1);
+    int n = kb_loop(k, "n", samples, 1);
     int carry = kb_carry(k, zero, IR_FIXED(1), IR_STEP_OF(j));
     int value =
         kb_load(k, kb_access(src, kb_plus(at, n, elements), 0, 1), IR_FIXED(1), IR_STEP_OF(j));

@@ -31,16 +31,19 @@ int32_t low_packed_taps(low_state *low, ir_value w) {
     int32_t root = low_root(low, w);
     ir_type type_of_w = ir_type_of(low->graph, w); /* (C,1,kh,kw) */
     int64_t channels = type_of_w.dim[0];
-    for (size_t i = 0; i < low->pack_count; i++)
-        if (low->packs[i].value == root && low->packs[i].form == FORM_TAPS)
-            return low->packs[i].buffer;
     int64_t taps = type_of_w.dim[2] * type_of_w.dim[3];
+    int32_t *known = low_find_pack(low, (low_pack){.value = root,
+                                                   .form = FORM_TAPS,
+                                                   .scale = -1,
+                                                   .groups = 1,
+                                                   .k = taps,
+                                                   .cols = channels});
+    if (*known >= 0) return *known;
     bool fixed = low->fixed[root], keep = fixed && low->graph->kind == IR_KIND_INFER;
     ir_type type = ir_type_make(IR_F32, 2, (int64_t[]){taps, channels});
     int32_t buffer = low_new_buffer(low, "taps", IR_F32, type, taps * channels,
                                     keep ? IR_BUFFER_STATE : IR_BUFFER_ARENA);
-    *IR_PUSH(low->scratch, low->packs, low->pack_count, low->pack_capacity) =
-        (low_pack){root, FORM_TAPS, 0, -1, buffer};
+    *known = buffer;
     low_context ctx = low_begin(low, NULL, "pack_taps");
     ctx.section = fixed ? LOW_PROLOGUE : LOW_MAIN;
     kb_kernel *k = &ctx.k;
@@ -203,5 +206,5 @@ void pass_tile_window_dw(low_state *low, const low_cluster *cluster) {
         kb_end(k);
     k->kernel.macs = ir_node_cost(low->graph, (ir_value){(uint32_t)cluster->anchor}).macs;
     low_finish(&ctx);
-    low_sum_partials(low, partial, cluster->anchor, elements);
+    low_sum_partials(low, partial, cluster->anchor);
 }

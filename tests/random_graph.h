@@ -26,8 +26,9 @@ typedef struct random_graph {
     uint64_t state;                /* of the random numbers */
     ir_value value[RANDOM_VALUES]; /* f32 values to choose operands from */
     int count;
-    int params;  /* made so far */
-    int streams; /* of drop_path */
+    ir_value image; /* an input of RANDOM_BATCH samples */
+    int params;     /* made so far */
+    int streams;    /* of drop_path */
 } random_graph;
 
 static inline uint64_t random_below(random_graph *r, uint64_t n) {
@@ -48,14 +49,21 @@ static inline ir_type random_type(const random_graph *r, ir_value x) {
     return ir_type_of(r->graph, x);
 }
 
-/* A parameter of this shape: an old one or a new one. */
+/* A parameter of this shape: an old one, one of another shape with as many elements, or a new one.
+ */
 static inline ir_value random_param(random_graph *r, ir_type type) {
     char name[32];
-    ir_value same = IR_NO_VALUE;
-    for (size_t i = 0; i < r->graph->count; i++)
-        if (r->graph->nodes[i].op == IR_OP_param && ir_type_equal(r->graph->nodes[i].type, type))
+    ir_value same = IR_NO_VALUE, other = IR_NO_VALUE;
+    for (size_t i = 0; i < r->graph->count; i++) {
+        const ir_node *node = &r->graph->nodes[i];
+        if (node->op != IR_OP_param) continue;
+        if (ir_type_equal(node->type, type))
             same = (ir_value){(uint32_t)i};
+        else if (ir_type_elements(node->type) == ir_type_elements(type))
+            other = (ir_value){(uint32_t)i};
+    }
     if (ir_some(same) && random_coin(r)) return same;
+    if (ir_some(other) && random_coin(r)) return ir_reshape(r->graph, other, type);
     snprintf(name, sizeof name, "p%d.weight", r->params++);
     return ir_source_node(r->graph, IR_OP_param, name, type, NULL);
 }
@@ -72,7 +80,7 @@ static inline ir_value random_pick(random_graph *r, int rank) {
         ir_value x = r->value[r->count - 1 - back];
         if (random_type(r, x).rank >= rank) return x;
     }
-    return r->value[0];
+    return r->image;
 }
 
 /* Brings values back to about 1, so that products of products stay moderate. */
@@ -158,7 +166,7 @@ static inline ir_value random_move(random_graph *r) {
     ir_attrs attrs = {0};
     if (type.sparsity.kept) return x;
     int a = (int)random_below(r, (uint64_t)type.rank), b;
-    switch (random_below(r, 4)) {
+    switch (random_below(r, 5)) {
     case 0: /* swap two dimensions */
         b = (int)random_below(r, (uint64_t)type.rank);
         attrs.order.count = type.rank;
@@ -176,6 +184,11 @@ static inline ir_value random_move(random_graph *r) {
         for (to.rank++, b = a + 1; b < to.rank; b++)
             to.dim[b] = type.dim[b - 1];
         to.dim[a] = 1;
+        return ir_reshape(g, x, to);
+    case 3: /* cut two dimensions the other way */
+        if (a + 1 == type.rank) return x;
+        to.dim[a] = type.dim[a + 1];
+        to.dim[a + 1] = type.dim[a];
         return ir_reshape(g, x, to);
     default:
         attrs.shape.count = type.rank;
@@ -198,15 +211,17 @@ static inline ir_value random_layer(random_graph *r) {
     ir_type type = random_type(r, x);
     if (type.rank < 2) return x;
     int64_t c = type.dim[type.rank - 1], out = 1 + (int64_t)random_below(r, 5);
-    switch (random_below(r, 4)) {
+    switch (random_below(r, 5)) {
     case 0: return random_with(r, IR_OP_layer_norm, x, random_vector(c), random_vector(c), NULL);
-    case 1:
-        if (type.dim[0] != RANDOM_BATCH) return x;
-        return random_with(r, IR_OP_grn, x, random_vector(c), random_vector(c), NULL);
+    case 1: return random_with(r, IR_OP_grn, x, random_vector(c), random_vector(c), NULL);
     case 2: {
-        if (type.dim[0] != RANDOM_BATCH) return x;
         ir_attrs drop = {.rate = 0.25, .stream = ++r->streams};
         return ir_build(g, IR_OP_drop_path, &x, 1, &drop, NULL);
+    }
+    case 3: {
+        ir_attrs half = {.groups = c % 2 ? 1 : 2, .set = IR_SET(groups)};
+        ir_type w = ir_type_make(IR_F32, 2, (int64_t[]){2 * out, c / half.groups});
+        return ir_build(g, IR_OP_matmul_nt, (ir_value[]){x, random_param(r, w)}, 2, &half, NULL);
     }
     default:
         return random_with(r, IR_OP_linear, x, ir_type_make(IR_F32, 2, (int64_t[]){out, c}),
@@ -217,7 +232,7 @@ static inline ir_value random_layer(random_graph *r) {
 static inline ir_value random_convolution(random_graph *r) {
     ir_value x = random_pick(r, 4);
     ir_type type = random_type(r, x);
-    if (type.rank != 4 || type.dim[0] != RANDOM_BATCH) return x;
+    if (type.rank != 4) return x;
     int64_t c = type.dim[3], out = 1 + (int64_t)random_below(r, 4), k = random_coin(r) ? 3 : 1;
     if (random_coin(r)) {
         ir_attrs same = {.pad = IR_INTS(k / 2, k / 2), .set = IR_SET(pad)};
@@ -250,10 +265,8 @@ static inline ir_value random_tiles(random_graph *r) {
         table = ir_sparse_table(g, x);
         return ir_build(g, IR_OP_scatter_tiles, (ir_value[]){x, table}, 2, &grid, NULL);
     }
-    if (type.rank != 4 || type.dim[0] != RANDOM_BATCH || type.dim[1] != type.dim[2] ||
-        type.dim[1] % 2)
-        return x;
-    ir_value draw = ir_constant(g, ir_type_make(IR_F32, 2, (int64_t[]){RANDOM_BATCH, 4}), -1);
+    if (type.rank != 4 || type.dim[1] != type.dim[2] || type.dim[1] % 2) return x;
+    ir_value draw = ir_constant(g, ir_type_make(IR_F32, 2, (int64_t[]){type.dim[0], 4}), -1);
     ir_value count = ir_build(g, IR_OP_step, NULL, 0, NULL, NULL);
     ir_attrs mask = {.kept = 2, .stream = ++r->streams}, list = {.kept = 2};
     table = ir_build(g, IR_OP_random_mask, (ir_value[]){draw, count}, 2, &mask, NULL);
@@ -283,7 +296,7 @@ static inline ir_value random_loss_of_labels(random_graph *r) {
     ir_graph *g = r->graph;
     ir_value x = random_pick(r, 2);
     ir_type type = random_type(r, x);
-    if (type.rank < 2 || type.dim[0] != RANDOM_BATCH) x = r->value[0], type = random_type(r, x);
+    if (type.rank < 2 || type.dim[0] != RANDOM_BATCH) x = r->image, type = random_type(r, x);
     int64_t k = ir_type_elements(type) / RANDOM_BATCH;
     x = ir_reshape(g, x, ir_type_make(IR_F32, 2, (int64_t[]){RANDOM_BATCH, k}));
     ir_value w = random_param(r, ir_type_make(IR_F32, 2, (int64_t[]){5, k}));
@@ -317,7 +330,9 @@ static inline random_graph random_graph_new(uint64_t seed, ir_kind kind) {
         random_below(&r, 2);
     int64_t size = 2 + (int64_t)random_below(&r, 3), c = 1 + (int64_t)random_below(&r, 5);
     ir_type image = ir_type_make(IR_F32, 4, (int64_t[]){RANDOM_BATCH, size, size, c});
-    random_keep_value(&r, ir_input(r.graph, "image", image));
+    if (random_below(&r, 4) == 0) /* an input without samples, and the first one */
+        random_keep_value(&r, ir_input(r.graph, "table", random_vector(c)));
+    r.image = random_keep_value(&r, ir_input(r.graph, "image", image));
     random_keep_value(&r, random_param(&r, random_vector(c)));
     ir_source_node(r.graph, IR_OP_param, "unused.weight", random_vector(2), NULL);
     int steps = 4 + (int)random_below(&r, 28);

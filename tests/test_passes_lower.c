@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "kernel_build.h"
 #include "sample_net.h"
 
 static const ir_machine machine = {"test", 8, 16, 4, 2, 32768, 524288, 33554432};
@@ -185,6 +186,45 @@ static void plans_print_the_same_twice(void **unused) {
     sample_net_free(&net);
 }
 
+/* One sample makes enough tasks of every large product that carries no sums. */
+static void one_sample_is_cut_into_rows(void **unused) {
+    (void)unused;
+    for (int64_t workers = 1; workers <= 2; workers++) {
+        ir_graph *g = ir_graph_new("rows", IR_KIND_INFER);
+        ir_value x = ir_input(g, "x", ir_type_make(IR_F32, 4, (int64_t[]){1, 53, 53, 160}));
+        ir_type shape = ir_type_make(IR_F32, 2, (int64_t[]){8, 160});
+        ir_value w = ir_source_node(g, IR_OP_param, "w", shape, NULL);
+        ir_add_output(g, "y", ir_binary(g, IR_OP_matmul_nt, x, w));
+        pass_lower_options options = {.machine = &machine, .workers = workers};
+        ir_plan *plan = pass_lower(g, &options);
+        ir_plan_verify(plan);
+        assert_int_equal(plan->main_count, 1);
+        /* Alone, the sample's tasks run in a row and gain nothing by being many. */
+        if (workers == 1)
+            assert_int_equal(plan->main[0].tasks, 1);
+        else
+            assert_true(plan->main[0].tasks >= 8);
+        ir_plan_free(plan);
+        ir_graph_free(g);
+    }
+}
+
+static void parts_need_no_divisor(void **unused) {
+    (void)unused;
+    assert_int_equal(kb_chunk(3136, 100), 98);
+    assert_int_equal(kb_chunk(2053, 128), 121);
+    assert_int_equal(kb_chunk(49, 128), 49);
+    assert_int_equal(kb_part(784, 16, 4), 49);
+    assert_int_equal(kb_part(2053, 16, 4), 132);
+    assert_int_equal(kb_part(23, 8, 1), 3);
+    for (int64_t n = 1; n < 3000; n += 7)
+        for (int64_t most = 1; most <= 128; most *= 2) {
+            int64_t part = kb_part(n, most, 4), chunk = kb_chunk(n, most);
+            assert_true(part >= 1 && (n + part - 1) / part <= most);
+            assert_true(chunk >= 1 && chunk <= most && (chunk == n || 2 * chunk > most / 2));
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(infers_like_the_reference),
@@ -196,6 +236,8 @@ int main(void) {
         cmocka_unit_test(an_unknown_chain_fuses),
         cmocka_unit_test(a_chain_stores_any_number_of_values),
         cmocka_unit_test(plans_print_the_same_twice),
+        cmocka_unit_test(parts_need_no_divisor),
+        cmocka_unit_test(one_sample_is_cut_into_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
