@@ -271,6 +271,25 @@ int low_value(low_context *ctx, ir_value value) {
     return low_value_as(ctx, value, ir_type_of(ctx->low->graph, value));
 }
 
+static bool is_one(ir_extent e) {
+    return e.loop < 0 && e.fixed == 1;
+}
+
+int low_fold(low_context *ctx, ir_tile_op fold, int value) {
+    bool rows = fold == IR_TILE_sum_rows;
+    const ir_stmt *s = &ctx->k.kernel.stmts[value];
+    ir_extent have = rows ? s->rows : s->cols, want = rows ? ctx->rows : ctx->cols;
+    if ((rows || fold == IR_TILE_sum_cols) && is_one(have) && !is_one(want)) {
+        ir_stmt zeros = {.op = IR_TILE_iota, .rows = IR_FIXED(1), .cols = IR_FIXED(1), .loop = -1};
+        for (int i = 0; i < 3; i++)
+            zeros.operand[i] = IR_NO_STMT;
+        *(rows ? &zeros.rows : &zeros.cols) = want;
+        zeros.access = kb_access(-1, kb_affine(0), 0, 0);
+        value = kb_map2(&ctx->k, IR_TILE_add, value, kb_stmt(&ctx->k, zeros));
+    }
+    return kb_fold(&ctx->k, fold, value);
+}
+
 void low_store_as(low_context *ctx, ir_access access, ir_extent rows, ir_extent cols, int value) {
     ir_stmt store = {.op = IR_TILE_store, .rows = rows, .cols = cols, .loop = -1};
     store.operand[0] = value;
@@ -332,7 +351,7 @@ void low_sums_add(low_context *ctx, const low_sums *sums) {
         ir_tile_op fold = whole_rows ? max ? IR_TILE_max_rows : IR_TILE_sum_rows
                           : max      ? IR_TILE_max_cols
                                      : IR_TILE_sum_cols;
-        int part = kb_fold(&ctx->k, fold, value);
+        int part = low_fold(ctx, fold, value);
         kb_yield(&ctx->k, sums->carry[i],
                  kb_map2(&ctx->k, max ? IR_TILE_max : IR_TILE_add, sums->carry[i], part));
     }

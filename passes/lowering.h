@@ -176,8 +176,11 @@ int low_param(low_context *ctx, ir_value value, bool written, bool elementwise);
 int low_buffer_param(low_context *ctx, const char *name, int32_t buffer, bool written, bool sliced);
 int low_value(low_context *ctx, ir_value value);
 int low_value_as(low_context *ctx, ir_value value, ir_type type); /* its shape against the domain */
-void low_bind(low_context *ctx, int32_t node, int stmt);          /* the anchor's tile */
-void low_forget(low_context *ctx); /* a block ended: forget its tiles */
+/* A fold of rows (or columns) of a value counts every one of them, though the value be made of what
+ * is the same in all: constants, broadcast operands. */
+int low_fold(low_context *ctx, ir_tile_op fold, int value);
+void low_bind(low_context *ctx, int32_t node, int stmt); /* the anchor's tile */
+void low_forget(low_context *ctx);                       /* a block ended: forget its tiles */
 /* Stores a tile, broadcast to (rows, cols). */
 void low_store_as(low_context *ctx, ir_access access, ir_extent rows, ir_extent cols, int value);
 /* Stores every stored pointwise member and the anchor if stored. */

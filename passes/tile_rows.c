@@ -70,7 +70,7 @@ static void close_pass(row_kernel *rk) {
 static int fold_pass(row_kernel *rk, int carry, ir_tile_op op, int value) {
     kb_kernel *k = &rk->ctx.k;
     ir_tile_op fold = op == IR_TILE_add ? IR_TILE_sum_cols : IR_TILE_max_cols;
-    kb_yield(k, carry, kb_map2(k, op, carry, kb_fold(k, fold, value)));
+    kb_yield(k, carry, kb_map2(k, op, carry, low_fold(&rk->ctx, fold, value)));
     return carry;
 }
 

@@ -249,6 +249,31 @@ static inline ir_value random_convolution(random_graph *r) {
                        random_vector(out), &attrs);
 }
 
+/* One parameter read under two shapes by two ops of one kind: a matrix in one group and in two, or
+ * the taps of a window as those of three times the channels. */
+static inline ir_value random_shared(random_graph *r) {
+    ir_graph *g = r->graph;
+    ir_value x = random_pick(r, 2);
+    ir_type type = random_type(r, x);
+    int64_t c = type.dim[type.rank - 1], out = 1 + (int64_t)random_below(r, 4);
+    if (type.rank == 4 && type.dim[2] == 3) {
+        ir_attrs square = {.pad = IR_INTS(1, 1), .set = IR_SET(pad)};
+        ir_attrs line = {.pad = IR_INTS(0, 1), .set = IR_SET(pad)};
+        ir_value w = random_param(r, ir_type_make(IR_F32, 4, (int64_t[]){c, 1, 3, 3}));
+        x = ir_build(g, IR_OP_depthwise_conv, (ir_value[]){random_tame(r, x), w}, 2, &square, NULL);
+        x = ir_reshape(g, x,
+                       ir_type_make(IR_F32, 4, (int64_t[]){type.dim[0], type.dim[1], 1, 3 * c}));
+        w = ir_reshape(g, w, ir_type_make(IR_F32, 4, (int64_t[]){3 * c, 1, 1, 3}));
+        return ir_build(g, IR_OP_depthwise_conv, (ir_value[]){x, w}, 2, &line, NULL);
+    }
+    if (type.rank < 2 || c % 2) return x;
+    ir_attrs two = {.groups = 2, .set = IR_SET(groups)};
+    ir_value w = random_param(r, ir_type_make(IR_F32, 2, (int64_t[]){out, c}));
+    random_keep_value(r, ir_binary(g, IR_OP_matmul_nt, x, w));
+    w = ir_reshape(g, w, ir_type_make(IR_F32, 2, (int64_t[]){2 * out, c / 2}));
+    return ir_build(g, IR_OP_matmul_nt, (ir_value[]){x, w}, 2, &two, NULL);
+}
+
 /* Half the tiles of an image, and windows on them; or the image that tiles come from. */
 static inline ir_value random_tiles(random_graph *r) {
     ir_graph *g = r->graph;
@@ -277,7 +302,7 @@ static inline ir_value random_tiles(random_graph *r) {
 
 static inline void random_step(random_graph *r) {
     ir_value y;
-    switch (random_below(r, 9)) {
+    switch (random_below(r, 10)) {
     case 0:
     case 1: y = random_unary(r); break;
     case 2:
@@ -286,6 +311,7 @@ static inline void random_step(random_graph *r) {
     case 5: y = random_move(r); break;
     case 6: y = random_layer(r); break;
     case 7: y = random_tiles(r); break;
+    case 8: y = random_shared(r); break;
     default: y = random_convolution(r); break;
     }
     if (ir_type_elements(random_type(r, y)) < 1000) random_keep_value(r, y);

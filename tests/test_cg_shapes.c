@@ -266,6 +266,28 @@ static void finished_graphs(void **unused) {
     }
 }
 
+/* What is summed is the same in every column, or row: each counts. */
+static void sums_count_equal_columns(void **unused) {
+    (void)unused;
+    for (int axis = 0; axis < 3; axis++)
+        for (size_t m = 0; m < cg_machine_count(); m++) {
+            if (!cg_machine_runs_here(cg_machine_at(m))) continue;
+            ir_graph *g = ir_graph_new("sums", IR_KIND_INFER);
+            int64_t dims[3] = {2, 3, 21}, part[3] = {2, 3, 21};
+            ir_type whole = ir_type_make(IR_F32, 3, dims);
+            part[axis] = 1;
+            ir_value x = ir_input(g, "x", ir_type_make(IR_F32, 3, part));
+            ir_value y = ir_binary(g, IR_OP_add, x, ir_constant(g, whole, 1));
+            y = ir_unary(g, IR_OP_sigmoid, y);
+            ir_add_output(g, "y", ir_sum(g, y, (ir_ints){.count = 1, .item = {axis}}, true));
+            graph_run_options o = {.seed = 6, .machine = &cg_machine_at(m)->facts, .workers = 2};
+            graph_run r = graph_run_new(g, &o);
+            graph_run_interpret(&r, "sums");
+            graph_run_compile(&r, cg_machine_at(m));
+            graph_run_free(&r);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_window_under_two_shapes),
@@ -279,6 +301,7 @@ int main(void) {
         cmocka_unit_test(one_sample_is_cut_into_parts),
         cmocka_unit_test(tiles_of_one_sample_are_cut_into_parts),
         cmocka_unit_test(finished_graphs),
+        cmocka_unit_test(sums_count_equal_columns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
