@@ -31,6 +31,13 @@ bool op_broadcast(ir_type a, ir_type b, ir_type *out) {
     return true;
 }
 
+static bool same_sites(ir_type a, ir_type b) {
+    if (a.rank != b.rank) return false;
+    for (int d = 0; d < a.rank - 1; d++)
+        if (a.dim[d] != b.dim[d]) return false;
+    return true;
+}
+
 bool op_pointwise_shape(const ir_shape_args *args, ir_type *out) {
     *out = args->type[0];
     for (int i = 1; i < args->count; i++) {
@@ -40,8 +47,16 @@ bool op_pointwise_shape(const ir_shape_args *args, ir_type *out) {
                                   op_shape(args->type[i]).text);
         *out = wider;
     }
-    for (int i = 0; i < args->count; i++)
-        if (args->type[i].sparsity.kept) out->sparsity = args->type[i].sparsity;
+    for (int i = 0; i < args->count; i++) {
+        ir_type type = args->type[i];
+        if (!type.sparsity.kept) continue;
+        if (!same_sites(type, *out))
+            return ir_shape_error(args,
+                                  "tile-sparse operand %s would become %s; only its channels "
+                                  "may",
+                                  op_shape(type).text, op_shape(*out).text);
+        out->sparsity = type.sparsity;
+    }
     out->dtype = IR_F32;
     return true;
 }

@@ -128,8 +128,10 @@ static inline ir_value random_partner(random_graph *r, ir_value x) {
             fits = ir_sparse_table(r->graph, x).id == ir_sparse_table(r->graph, y).id;
         for (int d = 0; fits && d < other.rank; d++) {
             int64_t n = type.dim[type.rank - other.rank + d];
-            fits = other.dim[d] == 1 || other.dim[d] == n;
+            bool fixed = other.sparsity.kept && d < 4; /* tiles do not grow */
+            fits = other.dim[d] == n || (other.dim[d] == 1 && !fixed);
         }
+        if (other.sparsity.kept) fits = fits && other.rank == type.rank;
         if (fits) return y;
     }
     return x;
