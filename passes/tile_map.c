@@ -1,9 +1,11 @@
 /* Kernels without an anchor: pointwise chains, with sums over rows or over everything that follows.
  *
- *     parallel n, parallel blocks, loop r, loop j { values; stores }             no sums
- *     parallel n, parallel j, loop r { carry += sum of rows } store              sums keep the
- * columns parallel n, loop r, loop j { carry += sum of columns } store               sums take the
- * columns
+ *     no sums
+ *         parallel n, parallel blocks, loop r, loop j { values; stores }
+ *     sums that keep the columns
+ *         parallel n, parallel j, loop r { carry += sum of rows } store
+ *     sums that take the columns
+ *         parallel n, loop r, loop j { carry += sum of columns } store
  */
 #include "lowering.h"
 

@@ -46,8 +46,7 @@ static int open_test(cli_training *t) {
     t->test_data = rt_data_open(directory, aside ? RT_TRAIN : RT_TEST, &error);
     if (!t->test_data) return failed(t, &error);
     if (!aside) cli_note_data(t->c, t->test_data);
-    int code = aside ? keep(t, t->test_data, true) : CLI_DONE;
-    return code == CLI_DONE ? cli_facts_check_classes(t->c, &t->facts, t->test_data) : code;
+    return aside ? keep(t, t->test_data, true) : CLI_DONE; /* its classes are the training part's */
 }
 
 int cli_training_open_data(cli_training *t) {
